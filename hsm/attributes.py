@@ -1,0 +1,114 @@
+"""Reading and writing the attributes of PKCS#11 objects, with what python-pkcs11 leaves out.
+
+Rules:
+- python-pkcs11 has no handler for CKA_ALLOWED_MECHANISMS, and fails on the object classes and key
+  types of vendors; every session gets `mapper()`, which knows both.
+- What cannot be read is a member of `Missing`, which equals no value; nothing is guessed.
+- An empty set of allowed mechanisms means "everything" to SoftHSM, so no template may hold one.
+"""
+
+import struct
+from collections.abc import Iterable
+from enum import Enum, IntEnum
+from typing import Any, Final
+
+from pkcs11 import Attribute, KeyType, Mechanism, Object, ObjectClass
+from pkcs11.attributes import AttributeMapper, Handler
+from pkcs11.exceptions import AttributeSensitive, AttributeTypeInvalid, FunctionFailed
+
+CAPABILITIES: Final = (
+    Attribute.ENCRYPT,
+    Attribute.DECRYPT,
+    Attribute.WRAP,
+    Attribute.UNWRAP,
+    Attribute.SIGN,
+    Attribute.VERIFY,
+    Attribute.SIGN_RECOVER,
+    Attribute.VERIFY_RECOVER,
+    Attribute.DERIVE,
+)
+"""The booleans of CK_BBOOL that say what a key may do (PKCS#11 v2.40 base, 4.7 to 4.10)."""
+
+
+class Missing(Enum):
+    """Why an attribute has no value."""
+
+    ABSENT = "absent"
+    HIDDEN = "sensitive"
+    MALFORMED = "malformed"
+
+
+ABSENT: Final = Missing.ABSENT
+HIDDEN: Final = Missing.HIDDEN
+MALFORMED: Final = Missing.MALFORMED
+
+_ULONG: Final = struct.calcsize("L")
+
+
+def mapper() -> AttributeMapper:
+    """The attribute mapper for every session of this package."""
+    mapping = AttributeMapper()
+    mapping.register_handler(Attribute.ALLOWED_MECHANISMS, pack_mechanisms, unpack_mechanisms)
+    mapping.register_handler(Attribute.CLASS, *_word(ObjectClass))
+    mapping.register_handler(Attribute.KEY_TYPE, *_word(KeyType))
+    return mapping
+
+
+def _word(words: type[IntEnum]) -> Handler:
+    """A handler for a CK_ULONG that may be a vendor's own number, which then stays a number."""
+    known = frozenset(map(int, words))
+
+    def unpack(packed: bytes) -> int:
+        (number,) = struct.unpack("L", packed)
+        return words(number) if number in known else int(number)
+
+    return (lambda value: struct.pack("L", int(value)), unpack)
+
+
+def pack_mechanisms(mechanisms: Iterable[int]) -> bytes:
+    """CKA_ALLOWED_MECHANISMS as its array of CK_MECHANISM_TYPE, in ascending order.
+
+    >>> unpack_mechanisms(pack_mechanisms({0x132, 0x9})) == {0x132, 0x9}
+    True
+    """
+    return b"".join(struct.pack("L", int(mechanism)) for mechanism in sorted(mechanisms))
+
+
+def unpack_mechanisms(packed: bytes) -> frozenset[int]:
+    """The set of CK_MECHANISM_TYPE in an array of them."""
+    return frozenset(struct.unpack(f"{len(packed) // _ULONG}L", packed))
+
+
+def read(key: Object, attribute: Attribute) -> Any:
+    """One attribute; ABSENT when the object has none, HIDDEN when it may not be read, MALFORMED
+    when its bytes are no value of its type.
+    """
+    try:
+        return key[attribute]
+    except AttributeSensitive:
+        return HIDDEN
+    except (AttributeTypeInvalid, FunctionFailed):
+        return ABSENT
+    except (ValueError, struct.error):
+        return MALFORMED
+
+
+def display(value: object) -> str:
+    """An attribute's value as a finding shows it; bytes only ever as their length."""
+    if isinstance(value, Missing):
+        return value.value
+    if isinstance(value, bool):
+        return str(value)
+    if isinstance(value, (frozenset, set)):
+        return ", ".join(sorted(mechanism_name(item) for item in value)) or "none (= all)"
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
+    return str(value)
+
+
+def mechanism_name(mechanism: int) -> str:
+    """The standard's name without CKM_, or the number of a mechanism we do not know."""
+    try:
+        return Mechanism(mechanism).name
+    except ValueError:
+        return f"0x{int(mechanism):08x}"

@@ -1,0 +1,343 @@
+"""The façade: everything a service does with the keys of its token.
+
+Rules:
+- Whatever a caller can get wrong is refused before the token is touched, by an error that holds
+  none of the data: UnknownKey and OperationNotPermitted for keys, operations and paddings,
+  ValueError for lengths.
+- Whatever the token refuses about data has one face, `HsmDataRefused`.
+- Every call into the library, from the first to the last, passes through one lane.
+- One `Device` a process: the library, its login and its lane cannot be shared.
+"""
+
+import copy
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from types import MappingProxyType
+from typing import Final
+
+from pkcs11.exceptions import PKCS11Error
+
+from hsm import inspection, keys, token
+from hsm.errors import (
+    Finding,
+    HsmError,
+    HsmUnavailable,
+    InspectionFailed,
+    KeySealed,
+    OperationNotPermitted,
+    Severity,
+    UnknownKey,
+    return_value,
+)
+from hsm.keyring import KeyEntry, Keyring
+from hsm.lane import Lane
+from hsm.mechanisms import DIGEST_BYTES, FAMILIES, JWA_PADDING, Operation, RsaPadding
+from hsm.module import Library
+from hsm.recovery import DeviceStatus, Link
+from hsm.token import TokenLocation
+from hsm.vocabulary import State
+
+__all__ = ["Device", "DeviceStatus", "RsaPadding", "TokenLocation"]
+
+HANG_AFTER: Final = 5.0
+"""Seconds inside the token after which the device counts as hung."""
+CLOSE_TIMEOUT: Final = 5.0
+"""Seconds that `close` and `probe` wait for the lane."""
+BATCH_LIMIT: Final = 64
+"""Callers answered in one turn: at a millisecond an RSA operation, others wait no longer."""
+RANDOM_BYTES: Final = 65_536
+"""Most bytes that one call of `random` gives."""
+
+_PADDING_BYTES: Final[Mapping[RsaPadding, int]] = MappingProxyType(
+    {
+        RsaPadding.PKCS1_V1_5: 11,
+        RsaPadding.OAEP_SHA1: 2 * 20 + 2,
+        RsaPadding.OAEP_SHA256: 2 * 32 + 2,
+    }
+)
+"""Bytes of the modulus that each padding takes (RFC 8017, 7.1.1 and 7.2.1)."""
+
+
+class _Errand(Enum):
+    """What the lane is asked for besides operations with keys."""
+
+    RANDOM = "random"
+    EXAMINE = "examine"
+    CLOSE = "close"
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Calls that may be answered together: the same thing done with the same key."""
+
+    work: Operation | _Errand
+    key_id: str = ""
+    padding: RsaPadding | None = None
+
+
+class Device:
+    """A token opened under a key ring. Safe to use from any number of threads."""
+
+    def __init__(
+        self,
+        library: Library,
+        link: Link,
+        keyring: Keyring,
+        *,
+        warnings: tuple[Finding, ...] = (),
+        hang_after: float = HANG_AFTER,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._library = library
+        self._link = link
+        self._entries = {entry.id: entry for entry in keyring.in_use}
+        self._public_keys: dict[str, bytes] = {}
+        self._hang_after = hang_after
+        self._clock = clock
+        self._is_closed = False
+        self._lane: Lane[_Group, bytes, bytes] = Lane(
+            self._run, batch_limit=BATCH_LIMIT, clock=clock
+        )
+        self.warnings = warnings
+
+    @classmethod
+    def open(
+        cls,
+        location: TokenLocation,
+        keyring: Keyring,
+        *,
+        inspect: bool = True,
+        hang_after: float = HANG_AFTER,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> "Device":
+        """Load the module, log in to the one token, inspect it, and find every key.
+
+        `inspect=False` is for development and for doctor only: the keys' check values are still
+        compared, their attributes are not. `hang_after` is in seconds.
+
+        InspectionFailed with all findings, TokenNotFound, HsmLoginFailed, MechanismMissing or
+        ModuleUnusable when the set-up is wrong; HsmUnavailable when the token fails meanwhile.
+        """
+        library = Library.load(location.module)
+        try:
+            warnings = inspect_token(library, location, keyring) if inspect else ()
+            link = Link(library, location, keyring, clock=clock, review=inspect)
+            link.connect()
+            device = cls(
+                library, link, keyring, warnings=warnings, hang_after=hang_after, clock=clock
+            )
+            device._read_public_keys()
+        except PKCS11Error as error:
+            reason = return_value(error).name
+        except BaseException:
+            library.close()
+            raise
+        else:
+            return device
+        library.close()
+        raise HsmUnavailable(reason=reason)
+
+    @property
+    def status(self) -> DeviceStatus:
+        """SERVING, RECOVERING, DOWN, or HUNG when a call has been in the token for too long."""
+        since = self.busy_since
+        if since is not None and self._clock() - since > self._hang_after:
+            return DeviceStatus.HUNG
+        return DeviceStatus.DOWN if self._is_closed else self._link.status
+
+    @property
+    def busy_since(self) -> float | None:
+        """When the call now in the token began, by the device's clock; None when none is."""
+        return self._lane.busy_since
+
+    @property
+    def sealed_keys(self) -> frozenset[str]:
+        """Ids of the keys that are lost or changed while others serve."""
+        return self._link.sealed
+
+    def encipher(self, key_id: str, blocks: bytes, *, timeout: float) -> bytes:
+        """Whole blocks enciphered in ECB, block by block; as many bytes out as in.
+
+        `timeout` is in seconds, here and in every method.
+        """
+        return self._blocks(Operation.ENCIPHER, key_id, blocks, timeout)
+
+    def decipher(self, key_id: str, blocks: bytes, *, timeout: float) -> bytes:
+        """Whole blocks deciphered in ECB, block by block; as many bytes out as in."""
+        return self._blocks(Operation.DECIPHER, key_id, blocks, timeout)
+
+    def rsa_encrypt(
+        self, key_id: str, plaintext: bytes, *, padding: RsaPadding, timeout: float
+    ) -> bytes:
+        """A message of at most modulus minus padding bytes under a partner's public key."""
+        entry = self._permitted(Operation.RSA_ENCRYPT, key_id)
+        if len(plaintext) > entry.algorithm.bits // 8 - _PADDING_BYTES[padding]:
+            raise ValueError("the message is too long for the key")
+        return self._call(_Group(Operation.RSA_ENCRYPT, key_id, padding), bytes(plaintext), timeout)
+
+    def rsa_decrypt(
+        self, key_id: str, ciphertext: bytes, *, padding: RsaPadding, timeout: float
+    ) -> bytes:
+        """The message sealed in an OAEP ciphertext, by the hash that the key ring fixes.
+
+        OperationNotPermitted for PKCS #1 v1.5 or another hash, before the token is touched.
+        HsmDataRefused for every bad ciphertext, of whatever length.
+        """
+        entry = self._permitted(Operation.RSA_DECRYPT, key_id)
+        if JWA_PADDING.get(entry.jwa or "") is not padding:
+            raise OperationNotPermitted(key=key_id, padding=padding.value)
+        return self._call(
+            _Group(Operation.RSA_DECRYPT, key_id, padding), bytes(ciphertext), timeout
+        )
+
+    def mac(self, key_id: str, data: bytes, *, timeout: float) -> bytes:
+        """The HMAC-SHA256 (RFC 2104) of `data`, 32 bytes."""
+        self._permitted(Operation.MAC, key_id)
+        return self._call(_Group(Operation.MAC, key_id), bytes(data), timeout)
+
+    def sign(self, key_id: str, digest: bytes, *, timeout: float) -> bytes:
+        """The ECDSA signature over a SHA-256 digest: r and s of 32 bytes each (CKM_ECDSA)."""
+        self._permitted(Operation.SIGN, key_id)
+        if len(digest) != DIGEST_BYTES:
+            raise ValueError("a digest has 32 bytes")
+        return self._call(_Group(Operation.SIGN, key_id), bytes(digest), timeout)
+
+    def random(self, length: int, *, timeout: float) -> bytes:
+        """`length` random bytes, 1 to 65,536, from the token's generator."""
+        if not 1 <= length <= RANDOM_BYTES:
+            raise ValueError("random bytes are drawn 1 to 65536 at a time")
+        return self._call(_Group(_Errand.RANDOM), length.to_bytes(4, "big"), timeout)
+
+    def public_key(self, key_id: str) -> bytes:
+        """The SubjectPublicKeyInfo of a pair or public key, in DER, as it was at the start."""
+        if key_id not in self._entries:
+            raise UnknownKey
+        try:
+            return self._public_keys[key_id]
+        except KeyError:
+            raise OperationNotPermitted("the key has no public key", key=key_id) from None
+
+    def probe(self) -> None:
+        """Compare a known answer of the next key in turn; for health checks.
+
+        HsmUnavailable when the device does not answer, is hung, or has no key left. A single lost
+        key is no failure here: it shows in `sealed_keys`.
+        """
+        if self.status is DeviceStatus.HUNG:
+            raise HsmUnavailable
+        self._call(_Group(_Errand.EXAMINE), b"", CLOSE_TIMEOUT)
+
+    def close(self) -> None:
+        """Log out and leave the library. Later calls get HsmUnavailable. May be called again.
+
+        HsmTimeout when the token hangs: then only the end of the process closes it.
+        """
+        if not self._is_closed:
+            self._lane.call(_Group(_Errand.CLOSE), b"", CLOSE_TIMEOUT)
+
+    def _permitted(self, operation: Operation, key_id: str) -> KeyEntry:
+        """The entry of a key that may do this. UnknownKey or OperationNotPermitted otherwise."""
+        entry = self._entries.get(key_id)
+        if entry is None:
+            raise UnknownKey
+        allowed = (
+            entry.algorithm.family in FAMILIES[operation]
+            and entry.role.permits(operation.capability)
+            and not (entry.state is State.DECIPHER_ONLY and operation not in _OPENING)
+        )
+        if not allowed:
+            raise OperationNotPermitted(key=key_id, operation=operation.value[1])
+        return entry
+
+    def _blocks(self, operation: Operation, key_id: str, blocks: bytes, timeout: float) -> bytes:
+        entry = self._permitted(operation, key_id)
+        if not blocks or len(blocks) % entry.algorithm.block_size:
+            raise ValueError("the data are not whole blocks")
+        return self._call(_Group(operation, key_id), bytes(blocks), timeout)
+
+    def _call(self, group: _Group, payload: bytes, timeout: float) -> bytes:
+        self._link.check_open()
+        return self._lane.call(group, payload, timeout)
+
+    def _run(self, group: _Group, payloads: Sequence[bytes]) -> list[bytes | Exception]:
+        """One batch inside the lane; a refusal strikes only the payload it is about."""
+        if self._is_closed:
+            return [HsmUnavailable("the device is closed") for _ in payloads]
+        if group.work is Operation.ENCIPHER or group.work is Operation.DECIPHER:
+            return self._run_blocks(group.work, self._entries[group.key_id], payloads)
+        return [self._run_one(group, payload) for payload in payloads]
+
+    def _run_blocks(
+        self, operation: Operation, entry: KeyEntry, payloads: Sequence[bytes]
+    ) -> list[bytes | Exception]:
+        try:
+            results = self._link.perform(
+                entry, lambda live: keys.apply_blocks(live, operation, payloads)
+            )
+        except HsmError as error:
+            # One each: an exception carries the frames of the thread that raises it.
+            return [copy.copy(error) for _ in payloads]
+        return [*results]
+
+    def _run_one(self, group: _Group, payload: bytes) -> bytes | Exception:
+        try:
+            match group.work:
+                case _Errand.RANDOM:
+                    return self._link.random(int.from_bytes(payload, "big"))
+                case _Errand.EXAMINE:
+                    self._link.examine()
+                    return b""
+                case _Errand.CLOSE:
+                    return self._shut()
+                case operation:
+                    return self._run_operation(operation, group, payload)
+        except HsmError as error:
+            return copy.copy(error)
+
+    def _run_operation(self, operation: Operation, group: _Group, payload: bytes) -> bytes:
+        return self._link.perform(
+            self._entries[group.key_id],
+            lambda live: keys.apply(live, operation, payload, rsa_padding=group.padding),
+            blames_data=group.padding is not None,
+        )
+
+    def _shut(self) -> bytes:
+        self._is_closed = True
+        self._link.disconnect()
+        self._library.close()
+        return b""
+
+    def _read_public_keys(self) -> None:
+        """Find every key once, so that a fault shows now and not at the first call."""
+        for entry in self._entries.values():
+            try:
+                spki = self._link.perform(entry, lambda live: live.spki)
+            except KeySealed:
+                continue  # only without inspection, which would have named it
+            if spki is not None:
+                self._public_keys[entry.id] = spki
+
+
+_OPENING: Final = (Operation.DECIPHER, Operation.RSA_DECRYPT)
+"""What a key in the state decipher-only may still do."""
+
+
+def inspect_token(
+    library: Library, location: TokenLocation, keyring: Keyring
+) -> tuple[Finding, ...]:
+    """Compare the token with the key ring in a session of its own; the warnings, if that is all.
+
+    InspectionFailed with every finding when one of them stops the start.
+    """
+    found = token.find(library, location)
+    inspection.check_mechanisms(found, keyring)
+    session = token.open_session(found, location, read_write=True)
+    try:
+        findings = inspection.inspect(session, keyring)
+    finally:
+        token.close_session(session)
+    if any(finding.severity is Severity.STOP for finding in findings):
+        raise InspectionFailed(findings)
+    return findings

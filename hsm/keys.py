@@ -1,0 +1,262 @@
+"""Keys as they live in a session: finding them, proving which they are, using them.
+
+Rules:
+- A handle is only as old as its session. After anything that may have changed handles a key is
+  found again, and its check value compared, before it is used: the handle of a lost key may by then
+  belong to another one.
+- A key is found by label, id and class together, and there must be exactly one.
+- Data go in as `bytes`: python-pkcs11 answers a bytearray with a generator that does nothing yet.
+- The attributes of a key are the business of `hsm.inspection`; its identity is checked here.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
+from pkcs11 import Attribute, Object, ObjectClass, Session
+
+from hsm import attributes, check_values
+from hsm.errors import HsmError
+from hsm.keyring import KeyEntry
+from hsm.mechanisms import JWA_PADDING, Operation, RsaPadding, invocation
+from hsm.vocabulary import Family, Mode
+
+CALL_BYTES: Final = 65_536
+"""Most bytes of input in one C_Encrypt or C_Decrypt; a multiple of every block size."""
+
+_METHODS: Final = {
+    Attribute.ENCRYPT: "encrypt",
+    Attribute.DECRYPT: "decrypt",
+    Attribute.SIGN: "sign",
+}
+_EC_POINT_HEADER: Final = b"\x04\x41"
+"""DER of an OCTET STRING that holds an uncompressed point of P-256 (CKA_EC_POINT)."""
+_KNOWN_ANSWER: Final = hashlib.sha256(b"known answer").digest()
+
+
+class KeyAbsent(HsmError):
+    """The token does not hold exactly one object where the key ring wants one."""
+
+    text = "the key is not in the token exactly once"
+
+
+class KeyChanged(HsmError):
+    """The token holds a key under this id, but it is another key."""
+
+    text = "the key in the token is not the key of the key ring"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveKey:
+    """A key found in a session: its objects by class, and its public key if it has one."""
+
+    entry: KeyEntry
+    objects: Mapping[ObjectClass, Object]
+    operative: Any
+    """The object that does the work. Any: python-pkcs11 makes its methods at run time."""
+    spki: bytes | None
+
+
+def search(session: Session, entry: KeyEntry, object_class: ObjectClass) -> list[Object]:
+    """The token's objects with the label and id of `entry`, of one class."""
+    return list(
+        session.get_objects(
+            {
+                Attribute.TOKEN: True,
+                Attribute.CLASS: object_class,
+                Attribute.LABEL: entry.id,
+                Attribute.ID: entry.id.encode("utf-8"),
+            }
+        )
+    )
+
+
+def locate(session: Session, entry: KeyEntry) -> LiveKey:
+    """Find a key and prove that it is the one the key ring names.
+
+    KeyAbsent or KeyChanged when it is not; PKCS11Error when the token fails.
+    """
+    found = {
+        object_class: search(session, entry, object_class) for object_class in entry.role.grants
+    }
+    if any(len(matches) != 1 for matches in found.values()):
+        raise KeyAbsent(key=entry.id)
+    live = assemble(entry, {object_class: each[0] for object_class, each in found.items()})
+    if not is_authentic(live):
+        raise KeyChanged(key=entry.id)
+    return live
+
+
+def assemble(entry: KeyEntry, objects: Mapping[ObjectClass, Object]) -> LiveKey:
+    """A key from its objects, its public key read. KeyChanged when that is malformed."""
+    public = objects.get(ObjectClass.PUBLIC_KEY)
+    spki = None if public is None else read_public_key(public, entry.algorithm.family)
+    operative = objects[entry.role.operative]
+    return LiveKey(entry=entry, objects=objects, operative=operative, spki=spki)
+
+
+def apply(
+    live: LiveKey, operation: Operation, data: bytes, *, rsa_padding: RsaPadding | None = None
+) -> bytes:
+    """Run one operation in the token. PKCS11Error when it fails.
+
+    KeyChanged when the object in the token has lost the capability: python-pkcs11 then gives it no
+    such method.
+    """
+    how = invocation(operation, live.entry.algorithm.family, rsa_padding)
+    method = getattr(live.operative, _METHODS[operation.capability], None)
+    if method is None:
+        raise KeyChanged("the key in the token lacks a capability", key=live.entry.id)
+    return bytes(method(data, mechanism=how.mechanism, mechanism_param=how.parameter))
+
+
+def apply_blocks(live: LiveKey, operation: Operation, payloads: Sequence[bytes]) -> list[bytes]:
+    """ECB over many payloads of whole blocks at once: joined for the token, split afterwards."""
+    joined = payloads[0] if len(payloads) == 1 else b"".join(payloads)
+    results = b"".join(
+        apply(live, operation, joined[start : start + CALL_BYTES])
+        for start in range(0, len(joined), CALL_BYTES)
+    )
+    if len(payloads) == 1:
+        return [results]
+    split, start = [], 0
+    for payload in payloads:
+        split.append(results[start : start + len(payload)])
+        start += len(payload)
+    return split
+
+
+def is_authentic(live: LiveKey) -> bool:
+    """Whether the key behaves as the check values of its entry say."""
+    entry = live.entry
+    if live.spki is not None and measure_public(live.spki) != entry.check_value:
+        return False
+    match entry.algorithm.family:
+        case Family.TDES | Family.AES:
+            return _symmetric_is_authentic(live)
+        case Family.HMAC:
+            return measure(live) == entry.check_value
+        case Family.RSA:
+            return entry.mode is not Mode.D or _rsa_halves_match(live)
+        case Family.EC:
+            return _ec_halves_match(live)
+
+
+def measure(live: LiveKey) -> str | None:
+    """The key's check value, recomputed in the token, in upper-case hex.
+
+    None where nothing can tell: an AES key that may only decipher. AES gives 10 digits, of which
+    the key ring may hold the first 6.
+    """
+    entry = live.entry
+    match entry.algorithm.family:
+        case Family.TDES | Family.AES if not entry.role.permits(Attribute.ENCRYPT):
+            return _reported(live)
+        case Family.TDES:
+            value = check_values.tdes(lambda data: apply(live, Operation.ENCIPHER, data))
+        case Family.AES:
+            value = check_values.aes(lambda data: apply(live, Operation.ENCIPHER, data))
+        case Family.HMAC:
+            value = check_values.hmac_sha256(lambda data: apply(live, Operation.MAC, data))
+        case Family.RSA | Family.EC:
+            return None if live.spki is None else measure_public(live.spki)
+    return value.hex().upper()
+
+
+def measure_deciphering(live: LiveKey) -> str:
+    """The first 3 bytes of zeros deciphered, in upper-case hex, of a key that may decipher."""
+    value = check_values.deciphering(
+        lambda data: apply(live, Operation.DECIPHER, data),
+        block_size=live.entry.algorithm.block_size,
+    )
+    return value.hex().upper()
+
+
+def measure_public(spki: bytes) -> str:
+    """The check value of a public key, in upper-case hex."""
+    return check_values.public_key(spki).hex().upper()
+
+
+def _symmetric_is_authentic(live: LiveKey) -> bool:
+    entry = live.entry
+    measured = measure(live)
+    if measured is not None and measured[: len(entry.check_value)] != entry.check_value:
+        return False
+    if entry.decipher_check_value is None:
+        return measured is not None
+    return measure_deciphering(live) == entry.decipher_check_value
+
+
+def _reported(live: LiveKey) -> str | None:
+    """CKA_CHECK_VALUE of a TDES key (PKCS#11 v2.40 base, 4.10: the same 3 bytes as ours).
+
+    That of an AES key is an ECB value, not a CMAC, so it cannot be compared.
+    """
+    if live.entry.algorithm.family is not Family.TDES:
+        return None
+    value = attributes.read(live.operative, Attribute.CHECK_VALUE)
+    return value.hex().upper() if isinstance(value, bytes) and value else None
+
+
+def read_public_key(public: Object, family: Family) -> bytes:
+    """The SubjectPublicKeyInfo (RFC 5280, 4.1) of a public key object, in DER."""
+    if family is Family.RSA:
+        modulus = int.from_bytes(public[Attribute.MODULUS], "big")
+        exponent = int.from_bytes(public[Attribute.PUBLIC_EXPONENT], "big")
+        try:
+            key: Any = rsa.RSAPublicNumbers(exponent, modulus).public_key()
+        except ValueError:
+            raise KeyChanged("the public key in the token is malformed") from None
+        return _der(key)
+    encoded = bytes(public[Attribute.EC_POINT]).removeprefix(_EC_POINT_HEADER)
+    try:
+        key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), encoded)
+    except ValueError:
+        raise KeyChanged("the public key in the token is malformed") from None
+    return _der(key)
+
+
+def _der(key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey) -> bytes:
+    return key.public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+
+
+def _rsa_halves_match(live: LiveKey) -> bool:
+    """Whether the private half opens what is sealed under the public half.
+
+    The moduli are compared first: a stranger's ciphertext looks like a dead device to SoftHSM.
+    """
+    halves = (live.operative, live.objects[ObjectClass.PUBLIC_KEY])
+    if len({bytes(half[Attribute.MODULUS]) for half in halves}) != 1:
+        return False
+    public = serialization.load_der_public_key(live.spki or b"")
+    if not isinstance(public, rsa.RSAPublicKey):
+        return False
+    chosen = JWA_PADDING[live.entry.jwa or ""]
+    algorithm = hashes.SHA1() if chosen is RsaPadding.OAEP_SHA1 else hashes.SHA256()  # noqa: S303
+    sealed = public.encrypt(
+        _KNOWN_ANSWER, padding.OAEP(padding.MGF1(algorithm), algorithm, label=None)
+    )
+    return apply(live, Operation.RSA_DECRYPT, sealed, rsa_padding=chosen) == _KNOWN_ANSWER
+
+
+def _ec_halves_match(live: LiveKey) -> bool:
+    """Whether the public half verifies what the private half signs."""
+    public = serialization.load_der_public_key(live.spki or b"")
+    if not isinstance(public, ec.EllipticCurvePublicKey):
+        return False
+    raw = apply(live, Operation.SIGN, _KNOWN_ANSWER)
+    half = len(raw) // 2
+    signature = utils.encode_dss_signature(
+        int.from_bytes(raw[:half], "big"), int.from_bytes(raw[half:], "big")
+    )
+    try:
+        public.verify(signature, _KNOWN_ANSWER, ec.ECDSA(utils.Prehashed(hashes.SHA256())))
+    except InvalidSignature:
+        return False
+    return True

@@ -1,0 +1,119 @@
+"""The mechanism and parameter of every operation: the only place where they are chosen.
+
+Rules:
+- The mechanism follows from the key's family and the operation, never from a caller.
+- Raw RSA has no name here, and PKCS #1 v1.5 has none for deciphering (Bleichenbacher, 1998).
+- ECB is used on whole blocks only: chaining is done above, block by block, where it is needed.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from functools import cache
+from types import MappingProxyType
+from typing import Final
+
+from pkcs11 import MGF, Attribute, Mechanism
+
+from hsm.keyring import KeyEntry
+from hsm.vocabulary import Family
+
+OaepParameter = tuple[Mechanism, MGF, None]
+
+
+class RsaPadding(StrEnum):
+    """The paddings of RSA encryption that this package can name."""
+
+    PKCS1_V1_5 = "PKCS1_V1_5"
+    """RSAES-PKCS1-v1_5 (RFC 8017, 7.2): to encrypt for a partner who demands it, nothing else."""
+    OAEP_SHA1 = "OAEP_SHA1"
+    """RSAES-OAEP with SHA-1 and MGF1-SHA1, empty label (RFC 8017, 7.1; JWA RSA-OAEP)."""
+    OAEP_SHA256 = "OAEP_SHA256"
+    """RSAES-OAEP with SHA-256 and MGF1-SHA256, empty label (JWA RSA-OAEP-256)."""
+
+
+JWA_PADDING: Final[Mapping[str, RsaPadding]] = MappingProxyType(
+    {"RSA-OAEP": RsaPadding.OAEP_SHA1, "RSA-OAEP-256": RsaPadding.OAEP_SHA256}
+)
+"""The padding of a sealing key, by the JWA name in its key ring entry."""
+
+
+class Operation(Enum):
+    """What can be done with a key; the value is the capability it takes."""
+
+    ENCIPHER = (Attribute.ENCRYPT, "encipher")
+    DECIPHER = (Attribute.DECRYPT, "decipher")
+    RSA_ENCRYPT = (Attribute.ENCRYPT, "rsa_encrypt")
+    RSA_DECRYPT = (Attribute.DECRYPT, "rsa_decrypt")
+    MAC = (Attribute.SIGN, "mac")
+    SIGN = (Attribute.SIGN, "sign")
+
+    @property
+    def capability(self) -> Attribute:
+        """The capability that the key's role must grant."""
+        return self.value[0]
+
+
+FAMILIES: Final[Mapping[Operation, frozenset[Family]]] = MappingProxyType(
+    {
+        Operation.ENCIPHER: frozenset({Family.TDES, Family.AES}),
+        Operation.DECIPHER: frozenset({Family.TDES, Family.AES}),
+        Operation.RSA_ENCRYPT: frozenset({Family.RSA}),
+        Operation.RSA_DECRYPT: frozenset({Family.RSA}),
+        Operation.MAC: frozenset({Family.HMAC}),
+        Operation.SIGN: frozenset({Family.EC}),
+    }
+)
+"""The families of key each operation is for."""
+
+ECB: Final[Mapping[Family, Mechanism]] = MappingProxyType(
+    {Family.TDES: Mechanism.DES3_ECB, Family.AES: Mechanism.AES_ECB}
+)
+
+_OAEP: Final[Mapping[RsaPadding, OaepParameter]] = MappingProxyType(
+    {
+        RsaPadding.OAEP_SHA1: (Mechanism.SHA_1, MGF.SHA1, None),
+        RsaPadding.OAEP_SHA256: (Mechanism.SHA256, MGF.SHA256, None),
+    }
+)
+
+DIGEST_BYTES: Final = 32
+"""Length of the SHA-256 digest that `sign` takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """A mechanism with its parameter, as python-pkcs11 takes them."""
+
+    mechanism: Mechanism
+    parameter: OaepParameter | None = None
+
+
+@cache
+def invocation(
+    operation: Operation, family: Family, padding: RsaPadding | None = None
+) -> Invocation:
+    """How `operation` is invoked on a key of `family`; `padding` is for RSA alone."""
+    match operation:
+        case Operation.ENCIPHER | Operation.DECIPHER:
+            return Invocation(ECB[family])
+        case Operation.MAC:
+            return Invocation(Mechanism.SHA256_HMAC)
+        case Operation.SIGN:
+            return Invocation(Mechanism.ECDSA)
+        case Operation.RSA_ENCRYPT if padding is RsaPadding.PKCS1_V1_5:
+            return Invocation(Mechanism.RSA_PKCS)
+        case _:
+            if padding is None or padding not in _OAEP:
+                raise ValueError("no mechanism for this operation and padding")
+            return Invocation(Mechanism.RSA_PKCS_OAEP, _OAEP[padding])
+
+
+def needed(keys: Iterable[KeyEntry]) -> frozenset[int]:
+    """The mechanisms that a token must offer for these keys: all that their roles allow."""
+    return frozenset(
+        mechanism
+        for key in keys
+        for grant in key.role.grants.values()
+        for mechanism in grant.mechanisms
+    )

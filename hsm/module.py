@@ -1,0 +1,82 @@
+"""The PKCS#11 library of the process: loaded, initialised, reinitialised and left.
+
+Rules:
+- One process, one library, one user of it. python-pkcs11 calls C_Initialize without locking flags
+  and lets go of the GIL in every call: two threads inside SoftHSM end the process. So whoever holds
+  a `Library` makes every call through one lane.
+- Never fork after `load`: the child would work with the parent's handles. Spawn instead.
+- `reinitialize` invalidates every session and object handle of the process.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pkcs11
+from pkcs11 import Token
+from pkcs11._pkcs11 import lib as CryptokiLibrary  # noqa: N812  a class with a small letter
+from pkcs11.exceptions import PKCS11Error
+
+from hsm.errors import ModuleUnusable
+
+
+class Library:
+    """A loaded and initialised PKCS#11 library."""
+
+    def __init__(self, cryptoki: CryptokiLibrary, path: Path) -> None:
+        self._cryptoki = cryptoki
+        self.path = path
+
+    @classmethod
+    def load(cls, path: Path) -> "Library":
+        """Load the library at `path` and initialise it if this process has not done so yet.
+
+        ModuleUnusable when the file is missing, is no PKCS#11 module or does not initialise.
+        """
+        if not path.is_file():
+            raise ModuleUnusable(
+                "the PKCS#11 module does not exist",
+                module=str(path),
+                remedy="install it (SoftHSM: apt-get install softhsm2) or correct the path",
+            )
+        try:
+            return cls(pkcs11.lib(str(path)), path)
+        except PKCS11Error as error:
+            fault = type(error).__name__
+        raise ModuleUnusable(
+            module=str(path),
+            fault=fault,
+            remedy="check that it is a PKCS#11 module for this machine and that its own"
+            " configuration file is readable (SoftHSM: SOFTHSM2_CONF)",
+        )
+
+    @property
+    def description(self) -> str:
+        """Maker and description as the library gives them."""
+        return f"{self._cryptoki.manufacturer_id} {self._cryptoki.library_description}"
+
+    @property
+    def version(self) -> str:
+        """The library's own version, major.minor."""
+        return ".".join(map(str, self._cryptoki.library_version))
+
+    @property
+    def cryptoki_version(self) -> str:
+        """The version of PKCS#11 it speaks, major.minor."""
+        return ".".join(map(str, self._cryptoki.cryptoki_version))
+
+    def tokens(self) -> Iterator[Token]:
+        """Every token in every slot, initialised or not. PKCS11Error when the library fails."""
+        return self._cryptoki.get_tokens()
+
+    def reinitialize(self) -> None:
+        """C_Finalize, whatever it answers, then C_Initialize. PKCS11Error when that fails."""
+        self.close()
+        self._cryptoki.initialize()
+
+    def close(self) -> None:
+        """C_Finalize. A library that another party has already finalised is no error."""
+        try:
+            self._cryptoki.finalize()
+        except PKCS11Error:
+            # Only CKR_CRYPTOKI_NOT_INITIALIZED and a dead token end here: both are "closed".
+            return

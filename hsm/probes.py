@@ -1,0 +1,213 @@
+"""Negative probes: attempts that a correct key must refuse, made at every start.
+
+Attributes can lie; behaviour cannot. Each probe is harmless if it succeeds: it works on throw-away
+session objects, or writes a label back to itself.
+
+Rules:
+- Only a refusal for the right reason counts: a call that fails because its data were bad proves
+  nothing, so every probe is built to succeed on a key that permits it.
+- Session objects made by a probe are destroyed, whatever happens. A token that cannot make them
+  cannot be misused by means of them either, so that counts as a refusal.
+- A fault of the device is not a refusal; it is raised to the caller.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, cast
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from pkcs11 import (
+    Attribute,
+    KeyType,
+    Mechanism,
+    MechanismFlag,
+    Object,
+    ObjectClass,
+    Session,
+    _pkcs11,
+)
+from pkcs11.exceptions import PKCS11Error
+
+from hsm.errors import Fault, return_value
+from hsm.keys import LiveKey
+from hsm.vocabulary import Family
+
+_internals = cast("Any", _pkcs11)
+
+_ALL_TRUE: Final = dict.fromkeys(
+    (Attribute.ENCRYPT, Attribute.DECRYPT, Attribute.WRAP, Attribute.UNWRAP), True
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """An attempt that must be refused, by name."""
+
+    name: str
+    attempt: Callable[[], object]
+
+    def is_refused(self) -> bool:
+        """Make the attempt. PKCS11Error when the device fails instead of refusing."""
+        try:
+            self.attempt()
+        except PKCS11Error as error:
+            if return_value(error).fault is Fault.REFUSAL:
+                return True
+            raise
+        return False
+
+
+def probes(session: Session, live: LiveKey) -> Iterator[Probe]:
+    """The probes for one key. `session` is read-write; its session objects come and go."""
+    for object_class, found in live.objects.items():
+        key = _unbound(found, object_class)
+        yield Probe("setting an attribute", partial(_write_back, key))
+        yield Probe("copying", partial(_copy, key))
+    operative = _unbound(live.operative, live.entry.role.operative)
+    yield from _direction_probes(operative, live)
+    yield from _mechanism_probes(operative, live)
+    yield from _wrapping_probes(session, operative, live)
+    yield from _disclosure_probes(session, operative, live)
+
+
+def _unbound(found: Any, object_class: ObjectClass) -> Any:
+    """The same object with every method: python-pkcs11 leaves out those the attributes deny."""
+    base = {
+        ObjectClass.SECRET_KEY: _internals.SecretKey,
+        ObjectClass.PRIVATE_KEY: _internals.PrivateKey,
+        ObjectClass.PUBLIC_KEY: _internals.PublicKey,
+    }[object_class]
+    mixins = (
+        _internals.EncryptMixin,
+        _internals.DecryptMixin,
+        _internals.SignMixin,
+        _internals.WrapMixin,
+        _internals.DeriveMixin,
+    )
+    return type("Unbound", (base, *mixins, _internals.Object), {})(found.wrapper)
+
+
+def _write_back(key: Any) -> None:
+    key[Attribute.LABEL] = key[Attribute.LABEL]
+
+
+def _copy(key: Any) -> None:
+    _destroy(key.copy({Attribute.TOKEN: False}))
+
+
+def _destroy(made: Object) -> None:
+    with suppress(PKCS11Error):  # a copy that may not be destroyed goes with the session
+        made.destroy()
+
+
+def _direction_probes(key: Any, live: LiveKey) -> Iterator[Probe]:
+    """The other direction of a one-way key, with the mechanism it may use."""
+    role, algorithm = live.entry.role, live.entry.algorithm
+    if algorithm.block_size:
+        block = bytes(algorithm.block_size)
+        ecb = Mechanism.DES3_ECB if algorithm.family is Family.TDES else Mechanism.AES_ECB
+        if not role.permits(Attribute.ENCRYPT):
+            yield Probe("enciphering", lambda: key.encrypt(block, mechanism=ecb))
+        if not role.permits(Attribute.DECRYPT):
+            yield Probe("deciphering", lambda: key.decrypt(block, mechanism=ecb))
+    elif role.operative is ObjectClass.PRIVATE_KEY and algorithm.family is Family.RSA:
+        digest = bytes(20)
+        yield Probe("signing", lambda: key.sign(digest, mechanism=Mechanism.RSA_PKCS))
+
+
+def _mechanism_probes(key: Any, live: LiveKey) -> Iterator[Probe]:
+    """The permitted direction, by a mechanism that the role does not allow."""
+    role, algorithm = live.entry.role, live.entry.algorithm
+    match algorithm.family:
+        case Family.TDES | Family.AES:
+            tdes = algorithm.family is Family.TDES
+            use = {
+                "mechanism": Mechanism.DES3_CBC if tdes else Mechanism.AES_CBC,
+                "mechanism_param": bytes(algorithm.block_size),
+            }
+            block = bytes(algorithm.block_size)
+            act = key.encrypt if role.permits(Attribute.ENCRYPT) else key.decrypt
+            yield Probe("chaining (CBC)", lambda: act(block, **use))
+        case Family.HMAC:
+            other = Mechanism.SHA512_HMAC
+            yield Probe("another MAC", lambda: key.sign(b"", mechanism=other))
+        case Family.RSA if role.operative is ObjectClass.PRIVATE_KEY:
+            size = algorithm.bits // 8
+            number, padded = bytes(size - 1) + b"\x02", _padded(live)
+            yield Probe("raw RSA", lambda: key.decrypt(number, mechanism=Mechanism.RSA_X_509))
+            yield Probe("PKCS #1 v1.5", lambda: key.decrypt(padded, mechanism=Mechanism.RSA_PKCS))
+        case _:
+            return
+
+
+def _padded(live: LiveKey) -> bytes:
+    """A well-formed PKCS #1 v1.5 ciphertext, so that only a refusal can stop its deciphering."""
+    public = serialization.load_der_public_key(live.spki or b"")
+    if not isinstance(public, rsa.RSAPublicKey):
+        raise TypeError("the public key is not an RSA key")
+    return public.encrypt(b"probe", padding.PKCS1v15())
+
+
+def _wrapping_probes(session: Session, key: Any, live: LiveKey) -> Iterator[Probe]:
+    """Wrapping a key that anyone may wrap, and deriving from this one."""
+    family = live.entry.algorithm.family
+    wraps = {
+        Family.TDES: Mechanism.DES3_ECB,
+        Family.AES: Mechanism.AES_KEY_WRAP,
+        Family.RSA: Mechanism.RSA_PKCS,
+    }
+    if family in wraps and live.entry.role.operative is not ObjectClass.PRIVATE_KEY:
+        yield Probe("wrapping with it", lambda: _wrap_target(session, key, wraps[family]))
+    if family is Family.AES:
+        yield Probe("deriving from it", lambda: _derive(key))
+
+
+def _wrap_target(session: Session, key: Any, mechanism: Mechanism) -> None:
+    with _throwaway(session, {Attribute.EXTRACTABLE: True}) as target:
+        key.wrap_key(target, mechanism=mechanism)
+
+
+def _derive(key: Any) -> None:
+    _destroy(
+        key.derive_key(
+            KeyType.AES,
+            128,
+            mechanism=Mechanism.AES_ECB_ENCRYPT_DATA,
+            mechanism_param=bytes(16),
+            capabilities=MechanismFlag(0),
+        )
+    )
+
+
+def _disclosure_probes(session: Session, key: Any, live: LiveKey) -> Iterator[Probe]:
+    """Reading the value, and wrapping this key under a key that may wrap anything."""
+    match live.entry.role.operative, live.entry.algorithm.family:
+        case ObjectClass.SECRET_KEY, _:
+            secret = Attribute.VALUE
+        case ObjectClass.PRIVATE_KEY, Family.RSA:
+            secret = Attribute.PRIVATE_EXPONENT
+        case ObjectClass.PRIVATE_KEY, _:
+            secret = Attribute.VALUE
+        case _:
+            return
+    yield Probe("reading its value", lambda: len(key[secret]))
+    yield Probe("wrapping it", lambda: _wrap_key(session, key))
+
+
+def _wrap_key(session: Session, key: Any) -> None:
+    with _throwaway(session, _ALL_TRUE) as wrapping:
+        wrapping.wrap_key(key, mechanism=Mechanism.AES_KEY_WRAP_PAD)
+
+
+@contextmanager
+def _throwaway(session: Session, attributes: dict[Attribute, bool]) -> Iterator[Any]:
+    """An AES session key with these attributes, destroyed at the end."""
+    template = {Attribute.TOKEN: False, Attribute.PRIVATE: True, **attributes}
+    made = session.generate_key(KeyType.AES, 256, capabilities=MechanismFlag(0), template=template)
+    try:
+        yield made
+    finally:
+        _destroy(made)

@@ -1,0 +1,95 @@
+"""Fixtures on real SoftHSM tokens: one with a key of every role, and new ones for faults.
+
+Every test of this package runs with the library finalised before and after it, so that each reads
+the SoftHSM configuration of its own token.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from hsm import provisioning, softhsm
+from hsm.device import Device
+from hsm.keyring import Keyring
+from tests.integration.hsm.support import (
+    AES_VALUE,
+    HMAC_VALUE,
+    TDES_3KEY_VALUE,
+    TDES_VALUE,
+    Provisioned,
+    leave_library,
+    spec,
+    use,
+)
+
+
+@pytest.fixture(scope="session")
+def softhsm_module() -> Path:
+    return softhsm.find_module(os.environ)
+
+
+@pytest.fixture
+def new_token(softhsm_module, tmp_path, monkeypatch):
+    """Makes tokens of their own; the last one made is the one SoftHSM sees."""
+
+    def make(label="fresh"):
+        made = softhsm.prepare(
+            tmp_path / label, module=softhsm_module, label=label, environ=os.environ
+        )
+        use(monkeypatch, made)
+        return made.location
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def _library_is_left(softhsm_module):
+    leave_library(softhsm_module)
+    yield
+    leave_library(softhsm_module)
+
+
+@pytest.fixture(scope="session")
+def every_role(softhsm_module, tmp_path_factory) -> Provisioned:
+    """A token with a key of every role; values of imported keys are the constants above."""
+    root = tmp_path_factory.mktemp("softhsm") / "every-role"
+    made = softhsm.prepare(root, module=softhsm_module, label="every-role", environ=os.environ)
+    partner = rsa.generate_private_key(65537, 2048)
+    with pytest.MonkeyPatch.context() as patch:
+        leave_library(softhsm_module)
+        use(patch, made)
+        return Provisioned(made, Keyring(keys=tuple(_keys(made.location, partner))), partner)
+
+
+def _keys(location, partner):
+    """Keys of every role, imported where an oracle needs their value."""
+    spki = partner.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    secrets = [
+        (spec("tdes-e", "P0", "TDES_2KEY", "E"), TDES_VALUE, None),
+        (spec("tdes-d", "P0", "TDES_2KEY", "D"), TDES_VALUE, "6FB1C8"),
+        (spec("tdes3-b", "P0", "TDES_3KEY", "B"), TDES_3KEY_VALUE, None),
+        (spec("aes-e", "P0", "AES_128", "E"), AES_VALUE, None),
+        (spec("aes-d", "P0", "AES_128", "D"), AES_VALUE, "D77F007724"),
+        (spec("mac-known", "M7", "HMAC_SHA256", "G"), HMAC_VALUE, None),
+    ]
+    for wanted, value, check_value in secrets:
+        yield provisioning.import_secret(location, wanted, value, check_value=check_value)
+    yield provisioning.generate(location, spec("tdes-made", "P0", "TDES_2KEY", "D"))
+    yield provisioning.generate(location, spec("aes-b", "P0", "AES_256", "B"))
+    yield provisioning.generate(location, spec("mac", "M7", "HMAC_SHA256", "G"))
+    yield provisioning.generate(location, spec("sign", "S0", "EC_P256", "S"))
+    yield provisioning.generate(location, spec("seal", "D1", "RSA_2048", "D", jwa="RSA-OAEP"))
+    yield provisioning.import_public_key(location, spec("partner", "D1", "RSA_2048", "E"), spki)
+
+
+@pytest.fixture
+def device(every_role, monkeypatch):
+    use(monkeypatch, every_role.token)
+    opened = Device.open(every_role.location, every_role.keyring)
+    yield opened
+    opened.close()

@@ -1,0 +1,98 @@
+"""Roles: one purpose each, every capability written out, and nothing that gives keys away."""
+
+import struct
+
+import pytest
+from pkcs11 import Attribute, ObjectClass
+
+from hsm import attributes
+from hsm.attributes import CAPABILITIES
+from hsm.inspection import KEY_TYPES
+from hsm.mechanisms import Operation, RsaPadding, invocation
+from hsm.roles import ROLES
+from hsm.vocabulary import Algorithm, Family, Mode, Usage
+
+TEMPLATES = [
+    (role, object_class, role.template(object_class, destroyable=False))
+    for role in ROLES.values()
+    for object_class in role.grants
+]
+NEVER = (Attribute.WRAP, Attribute.UNWRAP, Attribute.DERIVE, Attribute.EXTRACTABLE)
+NEVER += (Attribute.MODIFIABLE, Attribute.COPYABLE, Attribute.TRUSTED, Attribute.DESTROYABLE)
+
+
+@pytest.mark.parametrize(("role", "object_class", "template"), TEMPLATES)
+def test_no_role_of_today_gives_a_key_away(role, object_class, template):
+    assert not any(template.get(attribute, False) for attribute in NEVER)
+    assert template[Attribute.TOKEN] is True
+    if object_class is not ObjectClass.PUBLIC_KEY:
+        assert template[Attribute.SENSITIVE] is True
+        assert template[Attribute.PRIVATE] is True
+        assert template[Attribute.EXTRACTABLE] is False
+
+
+@pytest.mark.parametrize(("role", "object_class", "template"), TEMPLATES)
+def test_allowed_mechanisms_are_never_empty(role, object_class, template):
+    assert template[Attribute.ALLOWED_MECHANISMS]
+
+
+@pytest.mark.parametrize(("role", "object_class", "template"), TEMPLATES)
+def test_the_letter_of_the_mode_is_what_the_key_may_do(role, object_class, template):
+    granted = {each for each in CAPABILITIES if template.get(each)}
+    if object_class is not role.operative:
+        assert granted == set()
+        return
+    assert (
+        granted
+        == {
+            Mode.E: {Attribute.ENCRYPT},
+            Mode.D: {Attribute.DECRYPT},
+            Mode.B: {Attribute.ENCRYPT, Attribute.DECRYPT},
+            Mode.G: {Attribute.SIGN},
+            Mode.S: {Attribute.SIGN},
+        }[role.mode]
+    )
+
+
+def test_every_capability_of_a_class_is_written_out():
+    secret = ROLES[Usage.P0, Family.TDES, Mode.E].template(ObjectClass.SECRET_KEY, destroyable=True)
+    assert secret[Attribute.DESTROYABLE] is True
+    assert set(CAPABILITIES) - set(secret) == {Attribute.SIGN_RECOVER, Attribute.VERIFY_RECOVER}
+
+
+def test_a_sealing_key_deciphers_by_oaep_alone():
+    role = ROLES[Usage.D1, Family.RSA, Mode.D]
+    assert set(role.grants) == {ObjectClass.PRIVATE_KEY, ObjectClass.PUBLIC_KEY}
+    template = role.template(ObjectClass.PRIVATE_KEY, destroyable=False)
+    assert template[Attribute.ALLOWED_MECHANISMS] == {0x9}
+
+
+def test_pkcs1_v1_5_deciphering_has_no_name():
+    with pytest.raises(ValueError, match="no mechanism"):
+        invocation(Operation.RSA_DECRYPT, Family.RSA, RsaPadding.PKCS1_V1_5)
+    with pytest.raises(ValueError, match="no mechanism"):
+        invocation(Operation.RSA_ENCRYPT, Family.RSA, None)
+
+
+def test_every_algorithm_has_a_family_a_length_and_a_key_type():
+    assert set(KEY_TYPES) == set(Algorithm)
+    assert [algorithm.bits for algorithm in Algorithm] == [
+        *(128, 192, 128, 192, 256, 2048, 3072, 4096, 256, 256)
+    ]
+    assert {algorithm.family for algorithm in Algorithm} == set(Family)
+
+
+def test_a_vendors_own_class_and_type_stay_numbers():
+    mapping = attributes.mapper()
+    vendors_own = struct.pack("L", 0x80000001)
+    assert mapping.unpack_attributes(Attribute.CLASS, vendors_own) == 0x80000001
+    assert mapping.unpack_attributes(Attribute.KEY_TYPE, vendors_own) == 0x80000001
+    packed = mapping.pack_attribute(Attribute.CLASS, ObjectClass.SECRET_KEY)
+    assert mapping.unpack_attributes(Attribute.CLASS, packed) is ObjectClass.SECRET_KEY
+
+
+def test_a_finding_shows_what_was_found():
+    assert attributes.display(frozenset({0x132, 0x80000001})) == "0x80000001, DES3_ECB"
+    assert attributes.display(frozenset()) == "none (= all)"
+    assert attributes.display(b"secret") == "6 bytes"
+    assert attributes.display(attributes.ABSENT) == "absent"
