@@ -1,0 +1,1 @@
+"""Value types that every floor above shares; nothing here does any work."""

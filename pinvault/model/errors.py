@@ -1,0 +1,155 @@
+"""Every refusal that a caller can meet: one exception, one closed set of reasons.
+
+Rules:
+- A refusal is raised with a `Reason`; its text comes from the table here and is
+  constant. What differs from call to call stands in fields, and never repeats input.
+- `PIN_SOURCE_REFUSED` is the one face of every decipher failure. Nothing may add a
+  field, a text or a chained exception to it.
+- The names are those of `pinvault.v1.ErrorReason`; a test holds the two together.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum, unique
+
+
+@unique
+class Reason(StrEnum):
+    """Why a call was refused; the value travels in `google.rpc.ErrorInfo.reason`."""
+
+    CALLER_UNIDENTIFIED = "CALLER_UNIDENTIFIED"
+    METHOD_NOT_GRANTED = "METHOD_NOT_GRANTED"
+    KEY_NOT_GRANTED = "KEY_NOT_GRANTED"
+    FORMAT_NOT_GRANTED = "FORMAT_NOT_GRANTED"
+    PROFILE_NOT_GRANTED = "PROFILE_NOT_GRANTED"
+    CALLER_RATE_EXCEEDED = "CALLER_RATE_EXCEEDED"
+    PAN_RATE_EXCEEDED = "PAN_RATE_EXCEEDED"
+
+    REQUEST_MALFORMED = "REQUEST_MALFORMED"
+    REQUEST_INVALID = "REQUEST_INVALID"
+    REQUEST_TOO_LARGE = "REQUEST_TOO_LARGE"
+    DEADLINE_REQUIRED = "DEADLINE_REQUIRED"
+    DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
+    METHOD_UNKNOWN = "METHOD_UNKNOWN"
+    NOT_SUPPORTED = "NOT_SUPPORTED"
+
+    KEY_UNKNOWN = "KEY_UNKNOWN"
+    KEY_USAGE_MISMATCH = "KEY_USAGE_MISMATCH"
+    KEY_STATE = "KEY_STATE"
+    FORMAT_KEY_MISMATCH = "FORMAT_KEY_MISMATCH"
+    PROFILE_UNKNOWN = "PROFILE_UNKNOWN"
+    PROFILE_MISMATCH = "PROFILE_MISMATCH"
+    PAN_MISMATCH = "PAN_MISMATCH"
+
+    PIN_SOURCE_REFUSED = "PIN_SOURCE_REFUSED"
+    ENVELOPE_EXPIRED = "ENVELOPE_EXPIRED"
+    ENVELOPE_REPLAYED = "ENVELOPE_REPLAYED"
+
+    HSM_UNAVAILABLE = "HSM_UNAVAILABLE"
+    AUDIT_UNAVAILABLE = "AUDIT_UNAVAILABLE"
+    LIMITS_UNAVAILABLE = "LIMITS_UNAVAILABLE"
+    INTERNAL = "INTERNAL"
+
+
+TEXTS: dict[Reason, str] = {
+    Reason.CALLER_UNIDENTIFIED: (
+        "The client certificate carries no identity of the kind this server reads. "
+        "Use a certificate with the configured SAN or CN."
+    ),
+    Reason.METHOD_NOT_GRANTED: (
+        "No grant lets this caller use this method. Ask the operator for a row in the grants table."
+    ),
+    Reason.KEY_NOT_GRANTED: (
+        "The caller's grants for this method do not name this key. "
+        "Use a granted key or ask the operator."
+    ),
+    Reason.FORMAT_NOT_GRANTED: (
+        "The caller's grants for this method do not name this PIN block format. "
+        "Use a granted format or ask the operator."
+    ),
+    Reason.PROFILE_NOT_GRANTED: (
+        "The caller's grants for this method do not name this envelope profile. "
+        "Use a granted profile or ask the operator."
+    ),
+    Reason.CALLER_RATE_EXCEEDED: (
+        "The caller's rate for this method is used up. Wait as RetryInfo says."
+    ),
+    Reason.PAN_RATE_EXCEEDED: (
+        "The caller's rate for this PAN is used up. Wait as RetryInfo says."
+    ),
+    Reason.REQUEST_MALFORMED: (
+        "The message is not a valid encoding of the method's request. "
+        "Build it from the published contract."
+    ),
+    Reason.REQUEST_INVALID: (
+        "A field breaks the rules of the contract. See BadRequest for the field and the rule."
+    ),
+    Reason.REQUEST_TOO_LARGE: "The message is larger than the method allows. Send less at once.",
+    Reason.DEADLINE_REQUIRED: "The call carries no deadline. Set one.",
+    Reason.DEADLINE_EXCEEDED: "The deadline passed before the work was done. Allow more time.",
+    Reason.METHOD_UNKNOWN: "This server does not serve the method. Check the contract's version.",
+    Reason.NOT_SUPPORTED: (
+        "The contract has a place for this, and this server does not serve it. "
+        "Use another source, format or scheme."
+    ),
+    Reason.KEY_UNKNOWN: "The key ring has no such key or version. See ListKeys.",
+    Reason.KEY_USAGE_MISMATCH: (
+        "The key's usage or mode of use does not fit this place. See GetKey for what it may do."
+    ),
+    Reason.KEY_STATE: (
+        "The key's state or cryptoperiod forbids this use. See GetKey; use the active version."
+    ),
+    Reason.FORMAT_KEY_MISMATCH: (
+        "The format cannot be enciphered under a key of this algorithm: "
+        "formats 0, 1, 2 and 3 go with TDES, format 4 with AES."
+    ),
+    Reason.PROFILE_UNKNOWN: "The configuration has no such envelope profile.",
+    Reason.PROFILE_MISMATCH: (
+        "The profile serves the other direction or another kind of call. "
+        "Use an incoming profile for sources and an outgoing one for targets."
+    ),
+    Reason.PAN_MISMATCH: ("The PANs of source and target differ. A PIN never changes its PAN."),
+    Reason.PIN_SOURCE_REFUSED: "The PIN source could not be opened.",
+    Reason.ENVELOPE_EXPIRED: "The envelope's time has passed. Seal the PIN anew.",
+    Reason.ENVELOPE_REPLAYED: "The envelope was used before. Seal the PIN anew.",
+    Reason.HSM_UNAVAILABLE: "The HSM is away or recovering. Retry as RetryInfo says.",
+    Reason.AUDIT_UNAVAILABLE: (
+        "The audit record cannot be written, so no answer is given. Retry as RetryInfo says."
+    ),
+    Reason.LIMITS_UNAVAILABLE: (
+        "The host's table of limits is full or unreadable. Retry as RetryInfo says."
+    ),
+    Reason.INTERNAL: "A fault of this server. Tell the operator the call id.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One broken rule of the contract: the field's path and the rule, never the value."""
+
+    field: str
+    description: str
+
+
+class Refusal(Exception):
+    """A call is refused.
+
+    `field` is the request field that is to blame, where there is one; `violations`
+    come with `REQUEST_INVALID`; `retry_after_s` is in seconds; `cause` is a word of a
+    closed set for the operator's audit record and never reaches the caller.
+    """
+
+    def __init__(
+        self,
+        reason: Reason,
+        *,
+        field: str = "",
+        violations: tuple[Violation, ...] = (),
+        retry_after_s: float | None = None,
+        cause: str = "",
+    ) -> None:
+        super().__init__(TEXTS[reason])
+        self.reason = reason
+        self.field = field
+        self.violations = violations
+        self.retry_after_s = retry_after_s
+        self.cause = cause

@@ -1,0 +1,78 @@
+"""Where PINs come from and where they go, as the operations name them; ciphertext only.
+
+Rules:
+- A source or target names a key or a profile; it never holds a clear PIN.
+- A format that is bound to a PAN carries the PAN; one that is not carries none.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum, unique
+
+from pinvault.model.pan import Pan
+
+
+@unique
+class Format(StrEnum):
+    """PIN block formats of ISO 9564-1:2017, clause 9.3."""
+
+    ISO_0 = "ISO_0"
+    ISO_1 = "ISO_1"
+    ISO_3 = "ISO_3"
+    ISO_4 = "ISO_4"
+
+    @property
+    def block_bytes(self) -> int:
+        """The size of a block in bytes, which is also the cipher's: 8 (TDES) or 16 (AES)."""
+        return 16 if self is Format.ISO_4 else 8
+
+    @property
+    def carries_pan(self) -> bool:
+        """Whether the block is bound to a PAN."""
+        return self is not Format.ISO_1
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether one PIN, PAN and key always give one block, so that a code book can be built."""
+        return self is Format.ISO_0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinBlockSource:
+    """A PIN block of 8 or 16 bytes under the HSM's key `key`."""
+
+    key: str
+    format: Format
+    pan: Pan | None
+    ciphertext: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvelopeSource:
+    """A sealed PIN in the encoding of the incoming profile; `pan` is what it was bound to."""
+
+    profile: str
+    pan: Pan | None
+    ciphertext: bytes = field(repr=False)
+
+
+PinSource = PinBlockSource | EnvelopeSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinBlockTarget:
+    """A PIN block to be made under the HSM's key `key`."""
+
+    key: str
+    format: Format
+    pan: Pan | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvelopeTarget:
+    """An envelope to be made for the partner of the outgoing profile."""
+
+    profile: str
+    pan: Pan
+
+
+PinTarget = PinBlockTarget | EnvelopeTarget
