@@ -1,0 +1,86 @@
+"""A PIN in the clear: a value that cannot be printed, compared, hashed, pickled or copied.
+
+Rules:
+- 4 to 12 decimal digits (ISO 9564-1:2017, 9.1); nothing else is a `Pin`.
+- The digits can be read only through `opening`, the one door.
+- A `Pin` lives inside a `with` block that overwrites its digits on the way out.
+  Python may have made copies by then; SECURITY.md says what closes that gap.
+"""
+
+from types import TracebackType
+from typing import NoReturn, Self, final
+
+MIN_DIGITS = 4
+MAX_DIGITS = 12
+
+
+class Malformed(Exception):
+    """What was opened is not a well-formed PIN. It carries nothing, and becomes a refusal."""
+
+
+def _forbidden(what: str) -> NoReturn:
+    raise TypeError(f"a PIN is not to be {what}")
+
+
+@final
+class Pin:
+    """Four to twelve digits, given as ASCII bytes.
+
+    >>> with Pin(b"1234") as pin:
+    ...     print(pin, [pin], f"{pin:>10}")
+    <PIN> [<PIN>] <PIN>
+    >>> Pin(b"123")
+    Traceback (most recent call last):
+    pinvault.clearzone.pin.Malformed
+    """
+
+    __slots__ = ("_digits",)
+
+    def __init__(self, digits: bytes | bytearray) -> None:
+        """Take 4 to 12 ASCII digits; raise Malformed otherwise."""
+        if not (MIN_DIGITS <= len(digits) <= MAX_DIGITS and digits.isdigit()):
+            raise Malformed
+        self._digits = bytearray(digits)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.wipe()
+
+    def wipe(self) -> None:
+        """Overwrite the digits with zeros; the PIN is of no use afterwards."""
+        self._digits[:] = bytes(len(self._digits))
+
+    def __repr__(self) -> str:
+        return "<PIN>"
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return "<PIN>"
+
+    def __eq__(self, other: object) -> NoReturn:
+        _forbidden("compared with ==")
+
+    def __ne__(self, other: object) -> NoReturn:
+        _forbidden("compared with !=")
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __bool__(self) -> NoReturn:
+        _forbidden("tested for truth")
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        _forbidden("pickled or copied")
+
+    def __copy__(self) -> NoReturn:
+        _forbidden("pickled or copied")
+
+    def __deepcopy__(self, memo: object) -> NoReturn:
+        _forbidden("pickled or copied")
