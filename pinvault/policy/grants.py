@@ -1,0 +1,67 @@
+"""The grants table: who may call which method, for which keys, formats and profiles.
+
+Rules:
+- Deny by default: what no row says is refused.
+- One row must cover all that a call asks for; two rows do not add up.
+- Rows name callers, methods, keys and profiles exactly: there are no patterns.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from pinvault.model.errors import Reason, Refusal
+from pinvault.model.pins import Format
+from pinvault.policy.limits import Rate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """One row of the table. `per_caller` and `per_pan` bound how often it may be used."""
+
+    callers: frozenset[str]
+    method: str
+    keys: frozenset[str] = frozenset()
+    formats: frozenset[Format] = frozenset()
+    profiles: frozenset[str] = frozenset()
+    per_caller: Rate | None = None
+    per_pan: Rate | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """What one call needs of a row: key names without version, formats, profile names."""
+
+    keys: frozenset[str] = frozenset()
+    formats: frozenset[Format] = frozenset()
+    profiles: frozenset[str] = frozenset()
+
+
+class Grants:
+    """The rows, found by caller and method."""
+
+    def __init__(self, rows: Iterable[Grant]) -> None:
+        self._rows: dict[tuple[str, str], list[Grant]] = {}
+        for row in rows:
+            for caller in row.callers:
+                self._rows.setdefault((caller, row.method), []).append(row)
+
+    def rows(self, *, caller: str, method: str) -> tuple[Grant, ...]:
+        """Give the caller's rows for the method, at least one, or refuse."""
+        found = self._rows.get((caller, method))
+        if not found:
+            raise Refusal(Reason.METHOD_NOT_GRANTED)
+        return tuple(found)
+
+    def permit(self, ask: Ask, *, caller: str, method: str) -> Grant:
+        """Give the first row that covers all of `ask`, or refuse and say what was not covered."""
+        rows = self.rows(caller=caller, method=method)
+        narrowings: tuple[tuple[Callable[[Grant], bool], Reason], ...] = (
+            (lambda row: ask.keys <= row.keys, Reason.KEY_NOT_GRANTED),
+            (lambda row: ask.profiles <= row.profiles, Reason.PROFILE_NOT_GRANTED),
+            (lambda row: ask.formats <= row.formats, Reason.FORMAT_NOT_GRANTED),
+        )
+        for covers, reason in narrowings:
+            rows = tuple(filter(covers, rows))
+            if not rows:
+                raise Refusal(reason)
+        return rows[0]

@@ -1,0 +1,299 @@
+"""One small table in a memory-mapped file, shared by all worker processes of a host.
+
+It remembers until when a key is dead: how far a caller's rate is used up, or how long a nonce
+stays spent. Rules kept here:
+- Nothing readable stands in the file: keys are BLAKE2b digests under a secret.
+- A slot whose time has passed is free. Forgetting it loses nothing, and that bounds the table.
+- A key lives in one of `PROBES` neighbouring slots, so every call takes bounded time. When all
+  of them are alive, `TableFull` is raised and the caller fails closed: nothing alive is evicted.
+- Every operation is one step under an exclusive flock (freed by the kernel when a process dies)
+  and a thread lock (flock does not part threads). Both are waited for with a bound.
+- A new slot's digest is written before its time, and a time is stored as one aligned word. A
+  crash between the two leaves a slot that is free: the claim of a call that was never answered.
+- Time is wall time, since it must outlive restarts. A step backwards makes limits stricter, by
+  no more than the step; a step forwards forgives what would have been forgiven by then.
+- A file that was removed is not used further: a worker started later would make a new one, and
+  two tables would each let everything through once.
+
+The table survives every end of a process. After a power cut the last seconds may be missing:
+the kernel writes the pages back in its own time. Cutting the file short under a running worker
+kills the worker (SIGBUS).
+
+Sizing: a rate's key lives for at most `burst * interval`, a nonce for its validity. With N new
+keys a second that live L seconds there are N * L live slots; give the table twice as many.
+"""
+
+import errno
+import fcntl
+import hashlib
+import hmac
+import math
+import mmap
+import os
+import stat
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+DEFAULT_SLOTS = 65_536
+"""Slots of 32 bytes: 2 MiB."""
+
+PROBES = 64
+"""Neighbouring slots in which a key may live."""
+
+LOCK_TIMEOUT_S = 2.0
+"""How long to wait for a process that holds the table, in seconds."""
+
+MIN_SECRET_BYTES = 16
+
+_HEADER = struct.Struct("<16sII24s16x")
+_MAGIC = b"pinvault table\r\n"
+_VERSION = 1
+_SLOT_BYTES = 32
+_DIGEST_BYTES = 24
+_WORD_BYTES = 8
+_WORDS_A_SLOT = _SLOT_BYTES // _WORD_BYTES
+_PERSON_RATE = b"rate"
+_PERSON_ONCE = b"once"
+_PERSON_HEADER = b"header"
+
+
+class TableError(Exception):
+    """The table cannot be used: limits cannot be kept, so calls must be refused."""
+
+    def __init__(
+        self, problem: str, *, remedy: str, path: Path | None = None, errno: int | None = None
+    ) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.remedy = remedy
+        self.path = path
+        self.errno = errno
+
+
+class TableFull(TableError):
+    """All slots in which the key may live are alive."""
+
+
+class SharedTable:
+    """An open table. Threads and processes may use it at the same time."""
+
+    def __init__(self, path: Path, fd: int, *, slots: int, secret: bytes) -> None:
+        self._path = path
+        self._fd = fd
+        self._slots = slots
+        self._secret = secret
+        self._mutex = threading.Lock()
+        self._map = mmap.mmap(fd, _HEADER.size + slots * _SLOT_BYTES)
+        self._words = memoryview(self._map)[_HEADER.size :].cast("d")
+
+    @classmethod
+    def open(cls, path: Path, *, secret: bytes, slots: int = DEFAULT_SLOTS) -> Self:
+        """Open or create the table; all workers give the same `secret` and `slots`.
+
+        Raises `TableError` for a file that is not this table, is damaged, or is open to
+        others than the service's user; ValueError for a short secret or too few slots.
+        """
+        if len(secret) < MIN_SECRET_BYTES:
+            raise ValueError("the table's secret has at least 16 bytes")
+        if slots < PROBES:
+            raise ValueError("the table has at least 64 slots")
+        key = hashlib.blake2b(secret, digest_size=32).digest()
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, mode=0o600)
+            try:
+                with _flock(fd, path):
+                    _prepare(fd, path, _header(slots, key), slots)
+                return cls(path, fd, slots=slots, secret=key)
+            except BaseException:
+                os.close(fd)
+                raise
+        except OSError as error:
+            raise TableError(
+                "the table of limits cannot be opened",
+                remedy="give the service's user a writable directory with room for the table",
+                path=path,
+                errno=error.errno,
+            ) from error
+
+    def claim_once(self, key: bytes, *, now: float, until: float) -> bool:
+        """Claim `key` until the moment `until`; tell whether this was the first claim alive.
+
+        Moments are Unix seconds. What is already over cannot be claimed. Raises
+        `TableError`.
+        """
+        _require_finite(now, until)
+        if until <= now:
+            return False
+        with self._locked():
+            slot, dead_at = self._find(self._digest(_PERSON_ONCE, key), now)
+            if dead_at > now:
+                return False
+            self._words[slot] = until
+            return True
+
+    def conform(self, key: bytes, *, now: float, interval: float, burst: int) -> float:
+        """Let an event of `key` through if its rate allows it.
+
+        The generic cell rate algorithm: one event each `interval` seconds, `burst` of them
+        at once. Gives 0.0 and counts the event, or gives the seconds to wait and counts
+        nothing. Raises `TableError`.
+        """
+        _require_finite(now, interval)
+        if interval <= 0.0 or burst < 1:
+            raise ValueError("a rate has an interval above 0 and a burst of 1 or more")
+        with self._locked():
+            slot, dead_at = self._find(self._digest(_PERSON_RATE, key), now)
+            arrival = max(dead_at, now) + interval
+            wait = arrival - (now + burst * interval)
+            if wait > 0.0:
+                return wait
+            self._words[slot] = arrival
+            return 0.0
+
+    def live(self, *, now: float) -> int:
+        """Count the slots alive, for a gauge; it reads the whole table."""
+        return sum(dead_at > now for dead_at in self._words[_WORDS_A_SLOT - 1 :: _WORDS_A_SLOT])
+
+    def close(self) -> None:
+        """Give the file back; the table stays."""
+        with self._mutex:
+            fd, self._fd = self._fd, -1
+            if fd >= 0:
+                self._words.release()
+                self._map.close()
+                os.close(fd)
+
+    def _digest(self, namespace: bytes, key: bytes) -> bytes:
+        return hashlib.blake2b(
+            key, digest_size=_DIGEST_BYTES, key=self._secret, person=namespace
+        ).digest()
+
+    def _find(self, digest: bytes, now: float) -> tuple[int, float]:
+        """Give the key's word and the time in it; a key without a slot gets a free one.
+
+        The free slot is not the key's before a time is stored: until then it stays free.
+        """
+        first = int.from_bytes(digest[:8], "little") % (self._slots - PROBES + 1)
+        start = _HEADER.size + first * _SLOT_BYTES
+        window = self._map[start : start + PROBES * _SLOT_BYTES]
+        at = window.find(digest)
+        while at >= 0 and at % _SLOT_BYTES:
+            at = window.find(digest, at + 1)
+        word = first * _WORDS_A_SLOT + _WORDS_A_SLOT - 1
+        if at >= 0:
+            word += at // _WORD_BYTES
+            return word, self._sound(self._words[word])
+        for dead_at in self._words[word : word + PROBES * _WORDS_A_SLOT : _WORDS_A_SLOT]:
+            if dead_at <= now:
+                place = _HEADER.size + (word // _WORDS_A_SLOT) * _SLOT_BYTES
+                self._map[place : place + _DIGEST_BYTES] = digest
+                return word, dead_at
+            word += _WORDS_A_SLOT
+        raise TableFull(
+            "the table of limits has no free slot for this key",
+            remedy="stop the workers, remove the file, and start with more slots",
+            path=self._path,
+        )
+
+    def _sound(self, dead_at: float) -> float:
+        if math.isfinite(dead_at):
+            return dead_at
+        raise _unusable(self._path, "the table of limits is damaged")
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the table against threads and processes."""
+        if not self._mutex.acquire(timeout=LOCK_TIMEOUT_S):
+            raise _busy(self._path)
+        try:
+            if self._fd < 0:
+                raise TableError("the table of limits is closed", remedy="start the worker again")
+            with _flock(self._fd, self._path):
+                if os.fstat(self._fd).st_nlink == 0:
+                    raise TableError(
+                        "the file of the table of limits was removed",
+                        remedy="start the workers again, all of them",
+                        path=self._path,
+                    )
+                yield
+        finally:
+            self._mutex.release()
+
+
+@contextmanager
+def _flock(fd: int, path: Path) -> Iterator[None]:
+    """Hold the file's lock, waiting in short sleeps: a stopped process must not stop all."""
+    end, pause = 0.0, 0.000_05
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            end = end or time.monotonic() + LOCK_TIMEOUT_S
+            if time.monotonic() > end:
+                raise _busy(path) from None
+            time.sleep(pause)
+            pause = min(pause * 2, 0.002)
+    try:
+        yield
+    finally:
+        fcntl.flock(fd, fcntl.LOCK_UN)
+
+
+def _header(slots: int, secret: bytes) -> bytes:
+    """Describe the table; the check binds the description to the secret."""
+    known = _HEADER.pack(_MAGIC, _VERSION, slots, b"")
+    check = hashlib.blake2b(
+        known, digest_size=_DIGEST_BYTES, key=secret, person=_PERSON_HEADER
+    ).digest()
+    return _HEADER.pack(_MAGIC, _VERSION, slots, check)
+
+
+def _prepare(fd: int, path: Path, header: bytes, slots: int) -> None:
+    """Check the file, or make it: room first, the header last, so that half-made shows."""
+    status = os.fstat(fd)
+    private = stat.S_ISREG(status.st_mode) and not status.st_mode & 0o077
+    if not private or status.st_uid != os.geteuid():
+        raise TableError(
+            "the table of limits is not a private file of the service's user",
+            remedy="make the service's user its owner, with mode 0600",
+            path=path,
+        )
+    size = _HEADER.size + slots * _SLOT_BYTES
+    found = os.pread(fd, _HEADER.size, 0)
+    if found.strip(b"\0") == b"" and status.st_size in (0, size):
+        # Reserved, not sparse: a full disk must show here and not as SIGBUS later.
+        os.posix_fallocate(fd, 0, size)
+        os.pwrite(fd, header, 0)
+        os.fsync(fd)
+        return
+    if not hmac.compare_digest(found, header) or status.st_size != size:
+        raise _unusable(path, "the file is no table of limits of this size under this secret")
+
+
+def _require_finite(*seconds: float) -> None:
+    if not all(map(math.isfinite, seconds)):
+        raise ValueError("a moment or an interval is a finite number of seconds")
+
+
+def _unusable(path: Path, problem: str) -> TableError:
+    return TableError(
+        problem,
+        remedy="see that path, size and secret are right; else stop the workers and remove the "
+        "file: all limits then start afresh, and nonces still valid can be spent once more",
+        path=path,
+    )
+
+
+def _busy(path: Path) -> TableError:
+    return TableError(
+        "the table of limits is held for too long",
+        remedy="find the process that holds the file: it is stopped or stuck",
+        path=path,
+        errno=errno.EWOULDBLOCK,
+    )
