@@ -1,0 +1,49 @@
+"""Lets a call pass the grants and the limits, or refuses it.
+
+Rules:
+- Grants come before limits: a call that was never allowed uses up nothing.
+- A limit that cannot be checked refuses; nothing passes because a table is full.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pinvault.model.call import Call
+from pinvault.model.errors import Reason, Refusal
+from pinvault.model.pan import Pan
+from pinvault.policy.grants import Ask, Grants
+from pinvault.policy.limits import LimitExceeded, Limits
+from pinvault.policy.pan_index import PanIndex
+from pinvault.policy.shared_table import TableError
+
+TABLE_RETRY_AFTER_S = 5.0
+_SCOPES = {"caller": Reason.CALLER_RATE_EXCEEDED, "pan": Reason.PAN_RATE_EXCEEDED}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """The policy floor, asked once a call. `now` gives Unix seconds."""
+
+    grants: Grants
+    limits: Limits
+    pans: PanIndex
+    now: Callable[[], float]
+
+    def admit(self, call: Call, ask: Ask, pan: Pan | None = None) -> None:
+        """Note the PAN's index; then let the call pass, or refuse."""
+        index = self.pans.of(pan) if pan is not None else None
+        call.notes.pan_index = index.hex() if index is not None else ""
+        grant = self.grants.permit(ask, caller=call.caller, method=call.method)
+        try:
+            self.limits.check(
+                caller=call.caller,
+                method=call.method,
+                pan_hash=index,
+                per_caller=grant.per_caller,
+                per_pan=grant.per_pan,
+                now=self.now(),
+            )
+        except LimitExceeded as exceeded:
+            raise Refusal(_SCOPES[exceeded.scope], retry_after_s=exceeded.retry_after_s) from None
+        except TableError:
+            raise Refusal(Reason.LIMITS_UNAVAILABLE, retry_after_s=TABLE_RETRY_AFTER_S) from None

@@ -1,0 +1,56 @@
+"""EncryptPinChange: the `pin` and `oldPin` fields of a partner's PIN change, in one call."""
+
+from dataclasses import dataclass
+
+from pinvault.clearzone.zone import ClearZone
+from pinvault.model.call import Call
+from pinvault.model.keys import Key
+from pinvault.model.pan import Pan
+from pinvault.model.pins import PinSource
+from pinvault.operations.route import Router, one_pan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncryptedPinChange:
+    """The partner's fields; `old_pin_field` is empty when no current PIN was given."""
+
+    pin_field: str
+    old_pin_field: str
+    source_keys: tuple[Key, ...]
+    target_key: Key
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptPinChange:
+    """The use case, with what it stands on."""
+
+    router: Router
+    zone: ClearZone
+
+    def __call__(
+        self,
+        call: Call,
+        *,
+        profile: str,
+        pan: Pan,
+        new_source: PinSource,
+        old_source: PinSource | None,
+    ) -> EncryptedPinChange:
+        """Encipher both PINs for the partner, or none, or refuse."""
+        one_pan(pan, new_source.pan, old_source.pan if old_source is not None else None)
+        sealed = [self.router.source(new_source, at="new_source")]
+        if old_source is not None:
+            sealed.append(self.router.source(old_source, at="old_source"))
+        field = self.router.partner_field(profile, at="profile")
+        sources = tuple(sealed)
+        self.router.admit(call, sources, field, pan)
+
+        texts, openers = self.zone.encrypt_fields(sources, field, deadline=call.deadline)
+
+        call.notes.opened_by(*openers)
+        return EncryptedPinChange(
+            pin_field=texts[0],
+            old_pin_field=texts[1] if old_source is not None else "",
+            source_keys=openers,
+            target_key=field.key,
+        )

@@ -1,0 +1,76 @@
+"""ListKeys, GetKey and GetPublicKey: what a caller may know of the keys that it may use."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pinvault.model.call import Call
+from pinvault.model.errors import Reason, Refusal
+from pinvault.model.keys import Key, KeyDirectory, Mode, Usage
+from pinvault.operations.admission import Admission
+from pinvault.policy.grants import Ask
+
+DEFAULT_PAGE_SIZE = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyPage:
+    """Some keys by name and version, and the `name/version` after which the next page begins."""
+
+    keys: tuple[Key, ...]
+    next_page_token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublicKey:
+    """A sealing key version with its public half as DER SubjectPublicKeyInfo."""
+
+    key: Key
+    spki: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keys:
+    """The use cases of KeyService. `public_half` gives the SPKI of a `name/version`."""
+
+    directory: KeyDirectory
+    admission: Admission
+    public_half: Callable[[str], bytes]
+
+    def list(self, call: Call, *, usage: Usage | None, page_size: int, after: str) -> KeyPage:
+        """Give one page of the keys that the caller's rows for this method name."""
+        self.admission.admit(call, Ask())
+        rows = self.admission.grants.rows(caller=call.caller, method=call.method)
+        granted = frozenset[str]().union(*(row.keys for row in rows))
+        seen = [
+            key
+            for key in self.directory
+            if key.name in granted and usage in (None, key.usage) and _place(key.id) > _place(after)
+        ]
+        page = seen[: page_size or DEFAULT_PAGE_SIZE]
+        more = len(seen) > len(page)
+        return KeyPage(keys=tuple(page), next_page_token=page[-1].id if more else "")
+
+    def get(self, call: Call, *, reference: str) -> Key:
+        """Give one key version."""
+        key = self.directory.find(reference, field="key")
+        self._permit(call, key)
+        return key
+
+    def public_key(self, call: Call, *, name: str) -> tuple[PublicKey, ...]:
+        """Give the public halves of a sealing key, the active version first."""
+        active = self.directory.find(name, field="key")
+        self._permit(call, active)
+        if active.usage is not Usage.D1 or active.mode is not Mode.D:
+            raise Refusal(Reason.KEY_USAGE_MISMATCH, field="key")
+        others = [key for key in self.directory.versions(name) if key is not active]
+        return tuple(PublicKey(key=key, spki=self.public_half(key.id)) for key in (active, *others))
+
+    def _permit(self, call: Call, key: Key) -> None:
+        call.notes.keys.append(key)
+        self.admission.admit(call, Ask(keys=frozenset({key.name})))
+
+
+def _place(key_id: str) -> tuple[str, int]:
+    """Order `name/version` by name, then by version as a number; the empty text comes first."""
+    name, _, version = key_id.partition("/")
+    return name, int(version or 0)
