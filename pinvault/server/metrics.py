@@ -1,0 +1,59 @@
+"""Prometheus metrics of a worker, in files that all workers of the host share.
+
+Rules:
+- Labels come from closed sets only: method, code, reason. Never a key, caller, PAN or text.
+- `prometheus_client` decides at import where its values live, so the launcher sets
+  PROMETHEUS_MULTIPROC_DIR before a worker starts.
+"""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Metrics:
+    """What a worker counts; names follow the gRPC conventions of other languages."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._handled = Counter(
+            "grpc_server_handled_total",
+            "Calls of pinvault.v1, by outcome.",
+            ("grpc_method", "grpc_code", "reason"),
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "grpc_server_handling_seconds",
+            "Time from a call's arrival at the gate to its answer.",
+            ("grpc_method",),
+            buckets=_BUCKETS,
+            registry=registry,
+        )
+        self._redactions = Counter(
+            "pinvault_log_redactions_total",
+            "Values that the log's redactor had to remove; anything above 0 is a defect.",
+            registry=registry,
+        )
+        self._tls_refused = Counter(
+            "pinvault_tls_handshakes_refused_total",
+            "TLS handshakes refused: no certificate, or a foreign one.",
+            registry=registry,
+        )
+        self._serving = Gauge(
+            "pinvault_worker_serving",
+            "1 while the worker's HSM and audit log are usable.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.redacted: Callable[[], None] = self._redactions.inc
+        self.tls_refused: Callable[[], None] = self._tls_refused.inc
+
+    def handled(self, method: str, *, code: str, reason: str, seconds: float) -> None:
+        """Count one answered call."""
+        self._handled.labels(method, code, reason).inc()
+        self._seconds.labels(method).observe(seconds)
+
+    def serving(self, is_serving: bool) -> None:
+        """Tell whether the worker serves."""
+        self._serving.set(1 if is_serving else 0)

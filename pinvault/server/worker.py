@@ -1,0 +1,148 @@
+"""One worker process: a gRPC server on the shared port, its health, and its pulse.
+
+Rules:
+- Health is SERVING only while the HSM answers rightly and the audit log can be written.
+- A token that hangs cannot be helped from inside: the pulse says so, and the supervisor
+  replaces the process.
+- On a stop, health goes first, then the calls under way are finished, then the record is closed.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import Enum
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from pinvault.server.gate import PACKAGE, Gate
+from pinvault.server.hardening import die_with_parent
+from pinvault.server.logs import Log
+from pinvault.server.metrics import Metrics
+
+PULSE_S = 0.5
+
+
+class Pulse(bytes, Enum):
+    """What a worker tells its supervisor, one byte at a time."""
+
+    READY = b"R"
+    SERVING = b"+"
+    AILING = b"-"
+    HUNG = b"H"
+
+
+class Condition(Enum):
+    """How a worker is."""
+
+    SERVING = "serving"
+    AILING = "ailing"
+    HUNG = "hung"
+
+
+_PULSES = {
+    Condition.SERVING: Pulse.SERVING,
+    Condition.AILING: Pulse.AILING,
+    Condition.HUNG: Pulse.HUNG,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listening:
+    """Where and how a worker listens. `threads` bounds the calls under way at once."""
+
+    address: str
+    credentials: grpc.ServerCredentials
+    options: Sequence[tuple[str, int]]
+    threads: int
+    grace_s: float
+    reflection: bool
+
+
+class Worker:
+    """Runs until it is told to stop. `condition` is asked twice a second."""
+
+    def __init__(
+        self,
+        *,
+        listening: Listening,
+        gate: Gate,
+        services: Sequence[str],
+        condition: Callable[[], Condition],
+        close: Callable[[], None],
+        pulse_fd: int,
+        metrics: Metrics,
+        log: Log,
+    ) -> None:
+        self._listening = listening
+        self._names = ["", *(f"{PACKAGE}.{name}" for name in services)]
+        self._condition = condition
+        self._close = close
+        self._pulse_fd = pulse_fd
+        self._metrics = metrics
+        self._log = log
+        self._stopping = threading.Event()
+        self._health = health.HealthServicer()
+        self._server = self._build(gate)
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, or until the supervisor is gone."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._stopping.set())
+        die_with_parent(signal.SIGTERM)
+        self._server.start()
+        self._tell(self._look())
+        self._beat(Pulse.READY)
+        self._log.info("worker serves")
+        while not self._stopping.wait(PULSE_S):
+            self._tell(self._look())
+        self._stop()
+
+    def _build(self, gate: Gate) -> grpc.Server:
+        listening = self._listening
+        server = grpc.server(
+            ThreadPoolExecutor(listening.threads, thread_name_prefix="call"),
+            options=listening.options,
+            maximum_concurrent_rpcs=listening.threads * 16,
+        )
+        server.add_generic_rpc_handlers((gate,))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        if listening.reflection:
+            names = [*self._names[1:], health.SERVICE_NAME, reflection.SERVICE_NAME]
+            reflection.enable_server_reflection(names, server)
+        server.add_secure_port(listening.address, listening.credentials)
+        return server
+
+    def _look(self) -> Condition:
+        try:
+            return self._condition()
+        except Exception as error:  # noqa: BLE001 - a worker whose condition is unknown is ailing
+            self._log.fault("condition unknown", error)
+            return Condition.AILING
+
+    def _tell(self, condition: Condition) -> None:
+        """Carry the condition to health, metrics and the supervisor."""
+        serves = condition is Condition.SERVING
+        status = health_pb2.HealthCheckResponse
+        for name in self._names:
+            self._health.set(name, status.SERVING if serves else status.NOT_SERVING)
+        self._metrics.serving(serves)
+        self._beat(_PULSES[condition])
+
+    def _beat(self, pulse: Pulse) -> None:
+        try:
+            os.write(self._pulse_fd, pulse.value)
+        except BlockingIOError:
+            pass  # the supervisor is busy; a missed beat is no loss
+        except OSError:
+            self._stopping.set()  # the supervisor is gone
+
+    def _stop(self) -> None:
+        self._log.info("worker stops")
+        self._health.enter_graceful_shutdown()
+        self._server.stop(self._listening.grace_s).wait()
+        self._close()
