@@ -1,0 +1,85 @@
+"""Seals a PIN for the server as a compact JWE (RFC 7516): RSA-OAEP key wrap, A256GCM content.
+
+Rules:
+- The hash of OAEP is the one that the key's `alg` says: `RSA-OAEP` is SHA-1, because some
+  HSMs can do no other (it is sound in OAEP), `RSA-OAEP-256` is SHA-256.
+- A fresh content key, IV and nonce for every envelope; the expiry and the PAN are inside.
+"""
+
+import base64
+import hashlib
+import json
+import secrets
+from dataclasses import dataclass, field
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+LIFETIME_S = 120
+NONCE_BYTES = 16
+_HASHES: dict[str, type[hashes.SHA1] | type[hashes.SHA256]] = {
+    "RSA-OAEP": hashes.SHA1,
+    "RSA-OAEP-256": hashes.SHA256,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealingKey:
+    """A public key of the server, from its JWK; `thumbprint` is after RFC 7638."""
+
+    kid: str
+    alg: str
+    thumbprint: str
+    public_key: rsa.RSAPublicKey = field(repr=False)
+
+    @classmethod
+    def from_jwk(cls, *, kid: str, alg: str, n: str, e: str) -> "SealingKey":
+        """Read the members of a JWK; `n` and `e` are base64url. The thumbprint is computed here."""
+        if alg not in _HASHES:
+            raise ValueError("the key's alg is not one that this client seals with")
+        numbers = rsa.RSAPublicNumbers(e=_uint(e), n=_uint(n))
+        digest = hashlib.sha256(_json({"e": e, "kty": "RSA", "n": n})).digest()
+        return cls(kid=kid, alg=alg, thumbprint=_text(digest), public_key=numbers.public_key())
+
+
+def seal(pin: str, *, key: SealingKey, pan: str | None, expires: int) -> bytes:
+    """Give the envelope of a PIN of 4 to 12 digits, good until `expires` (Unix seconds).
+
+    With `pan` the envelope is good for that card only. Raises ValueError, which does not
+    repeat the PIN, when it is not one.
+    """
+    if not (4 <= len(pin) <= 12 and pin.isascii() and pin.isdigit()):
+        raise ValueError("a PIN has 4 to 12 decimal digits")
+    content = {"pin": pin, "nonce": _text(secrets.token_bytes(NONCE_BYTES)), "exp": expires}
+    if pan is not None:
+        content["pan"] = pan
+    header = _text(_json({"alg": key.alg, "enc": "A256GCM", "kid": key.kid}))
+    content_key, iv = secrets.token_bytes(32), secrets.token_bytes(12)
+    sealed = AESGCM(content_key).encrypt(iv, _json(content), header.encode())
+    parts = (
+        header,
+        _text(_wrap(content_key, key)),
+        _text(iv),
+        _text(sealed[:-16]),
+        _text(sealed[-16:]),
+    )
+    return ".".join(parts).encode()
+
+
+def _wrap(content_key: bytes, key: SealingKey) -> bytes:
+    algorithm = _HASHES[key.alg]
+    oaep = padding.OAEP(mgf=padding.MGF1(algorithm()), algorithm=algorithm(), label=None)
+    return key.public_key.encrypt(content_key, oaep)
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _text(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _uint(text: str) -> int:
+    return int.from_bytes(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
