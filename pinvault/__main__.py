@@ -1,0 +1,5 @@
+"""`python -m pinvault`: the command line."""
+
+from pinvault.cli import main
+
+main()

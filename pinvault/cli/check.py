@@ -1,0 +1,77 @@
+"""`pinvault config check` and `pinvault doctor`: would it start, and if not, why not."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from hsm.errors import HsmError
+from pinvault import bootstrap
+from pinvault.cli.common import config_argument, json_option, show
+from pinvault.config import ConfigError, Loaded, load
+from pinvault.server.hardening import allocator_scrubs, with_allocator
+
+FAILED = 1
+
+
+@click.group()
+def config() -> None:
+    """Look at a configuration."""
+
+
+@config.command()
+@config_argument
+def check(config_file: Path) -> None:
+    """Read a configuration and its key ring as the server would; the HSM is not touched."""
+    loaded = load(config_file.absolute())
+    ring = bootstrap.read_keyring(loaded)
+    click.echo(
+        f"{config_file}: good: {len(ring.keys)} keys, {len(loaded.config.profiles)} profiles, "
+        f"{len(loaded.config.grants)} grants"
+    )
+
+
+@click.command()
+@config_argument
+@json_option
+@click.pass_context
+def doctor(context: click.Context, config_file: Path, as_json: bool) -> None:
+    """Check all that a start needs: files, key ring, token, allocator; end with 1 on a fault."""
+    loaded = load(config_file.absolute())
+    checks: list[tuple[str, Callable[[Loaded], str]]] = [
+        ("TLS files", _tls),
+        ("key ring", lambda loaded: f"{len(bootstrap.read_keyring(loaded).keys)} keys"),
+        ("token", _token),
+        ("allocator", _allocator),
+    ]
+    rows = [_row(name, look, loaded) for name, look in checks]
+    show("pinvault doctor", ("Check", "Verdict", "Details"), rows, as_json=as_json)
+    if any(verdict == "FAIL" for _, verdict, _ in rows):
+        context.exit(FAILED)
+
+
+def _row(name: str, look: Callable[[Loaded], str], loaded: Loaded) -> tuple[str, str, str]:
+    try:
+        return name, "ok", look(loaded)
+    except (ConfigError, HsmError) as error:
+        return name, "FAIL", str(error)
+    except OSError as error:
+        return name, "FAIL", f"{error.filename}: {error.strerror}: correct the path or its mode"
+
+
+def _tls(loaded: Loaded) -> str:
+    tls = loaded.config.server.tls
+    for file in (tls.certificate_file, tls.private_key_file, tls.client_ca_file):
+        loaded.file(file).read_bytes()
+    return "three files readable"
+
+
+def _token(loaded: Loaded) -> str:
+    bootstrap.open_device(loaded, bootstrap.read_keyring(loaded)).close()
+    return "agrees with the key ring"
+
+
+def _allocator(_: Loaded) -> str:
+    if allocator_scrubs(with_allocator({})):
+        return "glibc; `pinvault serve` sets it"
+    return "not glibc: production mode refuses to start here"

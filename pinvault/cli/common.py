@@ -1,0 +1,40 @@
+"""What the commands share: the configuration argument, tables, and JSON."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def config_argument(command: F) -> F:
+    """Take the configuration file as the command's first argument."""
+    return click.argument(
+        "config_file", envvar="PINVAULT_CONFIG", type=click.Path(path_type=Path, dir_okay=False)
+    )(command)
+
+
+def json_option(command: F) -> F:
+    """Give JSON in place of a table."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON in place of a table.")(
+        command
+    )
+
+
+def show(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, as_json: bool
+) -> None:
+    """Print rows as a table, or as a JSON list of objects."""
+    if as_json:
+        keys = [column.lower().replace(" ", "_") for column in columns]
+        click.echo(json.dumps([dict(zip(keys, row, strict=True)) for row in rows], indent=2))
+        return
+    table = Table(*columns, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
