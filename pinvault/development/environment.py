@@ -1,0 +1,212 @@
+"""A development environment in one folder: token, keys, certificates, partners, configuration.
+
+Rules:
+- A folder without its record was interrupted and is made again from nothing; one with it
+  is used as it is, until its certificates are about to end.
+- The zone keys are known to stand-ins outside the token, as those of real partners are.
+"""
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import ECB
+from cryptography.hazmat.primitives.cmac import CMAC
+
+from hsm import keyring, provisioning, softhsm
+from hsm.keyring import KeyEntry
+from hsm.provisioning import KeySpec
+from hsm.token import TokenLocation
+from hsm.vocabulary import Algorithm, Mode, Usage
+from pinvault.development.certificates import VALID_FOR, Authority, write_pair
+from pinvault.development.partner import Partner
+
+TRUST_DOMAIN = "spiffe://pinvault.test"
+CLIENTS = ("card-app", "switch", "nobody")
+LAYOUT = 1
+_RECORD = "environment.json"
+_TOKEN_LABEL = "pinvault-development"  # noqa: S105 - a label
+_MARGIN = timedelta(days=7)
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The folder of an environment; every path in it is known from here."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        """The configuration file."""
+        return self.root / "pinvault.toml"
+
+    @property
+    def tls(self) -> Path:
+        """Certificates and keys of server and clients."""
+        return self.root / "tls"
+
+    @property
+    def partners(self) -> Path:
+        """What only the stand-ins know."""
+        return self.root / "partners"
+
+    @property
+    def notice(self) -> Path:
+        """The file in which a running server tells its port."""
+        return self.root / "state" / "serving.json"
+
+    def partner(self) -> Partner:
+        """The stand-in for Interswitch."""
+        return Partner.load(self.partners / "interswitch.key")
+
+    def zone_key(self, name: str) -> bytes:
+        """The value of a zone key, as the stand-in at its other end knows it."""
+        return bytes.fromhex((self.partners / f"{name}.hex").read_text())
+
+    def variables(self) -> dict[str, str]:
+        """What a process needs in its environment to find the token."""
+        return {softhsm.CONFIGURATION_VARIABLE: str(self.root / "token" / "softhsm2.conf")}
+
+
+def prepare(root: Path, *, configuration: Callable[[TokenLocation], str]) -> Environment:
+    """Give the environment under `root`, made when it is not there, is old, or was interrupted."""
+    environment = Environment(root.resolve())
+    if not _usable(environment):
+        shutil.rmtree(environment.root, ignore_errors=True)
+        _make(environment, configuration)
+    os.environ.update(environment.variables())
+    return environment
+
+
+def _usable(environment: Environment) -> bool:
+    try:
+        record = json.loads((environment.root / _RECORD).read_text())
+    except (OSError, ValueError):
+        return False
+    ends = datetime.fromisoformat(record["made"]) + VALID_FOR - _MARGIN
+    return bool(record["layout"] == LAYOUT and datetime.now(UTC) < ends)
+
+
+def _make(environment: Environment, configuration: Callable[[TokenLocation], str]) -> None:
+    for folder in (environment.root, environment.tls, environment.partners):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    token = softhsm.prepare(
+        environment.root / "token",
+        module=softhsm.find_module(os.environ, root=_unpacked(os.environ)),
+        label=_TOKEN_LABEL,
+        environ=os.environ,
+    )
+    os.environ.update(token.environment)
+    ring = keyring.Keyring(keys=tuple(_make_keys(environment, token.location)))
+    (environment.root / "keyring.toml").write_text(keyring.dump(ring))
+    _make_certificates(environment)
+    environment.config.write_text(configuration(token.location))
+    record = {"layout": LAYOUT, "made": datetime.now(UTC).isoformat()}
+    temporary = environment.root / f"{_RECORD}.new"
+    temporary.write_text(json.dumps(record))
+    temporary.replace(environment.root / _RECORD)
+
+
+def _unpacked(environ: Mapping[str, str]) -> Path | None:
+    folder = environ.get("PINVAULT_DEV_DIR")
+    return Path(folder) / "debian" if folder else None
+
+
+def _make_keys(environment: Environment, location: TokenLocation) -> list[KeyEntry]:
+    partner = Partner.make()
+    partner.save(environment.partners / "interswitch.key")
+    return [
+        provisioning.generate(location, _spec("index", Usage.M7, Algorithm.HMAC_SHA256, Mode.G)),
+        provisioning.generate(
+            location, _spec("audit-signing", Usage.S0, Algorithm.EC_P256, Mode.S)
+        ),
+        provisioning.generate(
+            location, _spec("pin-seal", Usage.D1, Algorithm.RSA_2048, Mode.D, jwa="RSA-OAEP")
+        ),
+        provisioning.import_public_key(
+            location,
+            _spec("interswitch-pin", Usage.D1, Algorithm.RSA_2048, Mode.E),
+            partner.spki(),
+        ),
+        _zone_key(environment, location, "zpk-terminal", Algorithm.TDES_3KEY, Mode.D),
+        _zone_key(environment, location, "zpk-switch", Algorithm.TDES_3KEY, Mode.E),
+        _zone_key(environment, location, "zpk-terminal-aes", Algorithm.AES_256, Mode.D),
+        _zone_key(environment, location, "zpk-switch-aes", Algorithm.AES_256, Mode.E),
+    ]
+
+
+def _zone_key(
+    environment: Environment, location: TokenLocation, name: str, algorithm: Algorithm, mode: Mode
+) -> KeyEntry:
+    value = _random_key(algorithm)
+    path = environment.partners / f"{name}.hex"
+    path.touch(mode=0o600)
+    path.write_text(value.hex())
+    spec = _spec(name, Usage.P0, algorithm, mode)
+    return provisioning.import_secret(
+        location, spec, value, check_value=check_value(value, algorithm)
+    )
+
+
+def _spec(
+    name: str, usage: Usage, algorithm: Algorithm, mode: Mode, *, jwa: str | None = None
+) -> KeySpec:
+    return KeySpec(
+        name=name,
+        version=1,
+        usage=usage,
+        algorithm=algorithm,
+        mode=mode,
+        valid_from=datetime.now(UTC).date() - timedelta(days=1),
+        jwa=jwa,
+    )
+
+
+def _random_key(algorithm: Algorithm) -> bytes:
+    value = secrets.token_bytes(algorithm.bits // 8)
+    return _odd_parity(value) if algorithm.value.startswith("TDES") else value
+
+
+def _odd_parity(value: bytes) -> bytes:
+    """Set each byte's last bit so that its ones are odd in number (ANSI X3.92)."""
+    return bytes(byte ^ ((byte.bit_count() + 1) & 1) for byte in value)
+
+
+def check_value(value: bytes, algorithm: Algorithm) -> str:
+    """Give a zone key's check value as its other end computes it (X9.24-1): six hex digits.
+
+    >>> check_value(bytes.fromhex("13345779133457791334577913345779"), Algorithm.TDES_2KEY)
+    '6FB1C8'
+    >>> check_value(bytes.fromhex("FA36E44278DB3AB5F298F9F7DA8F1F88"), Algorithm.AES_128)
+    'D77F00'
+    """
+    if algorithm.value.startswith("TDES"):
+        whole = value + value[:8] if len(value) == 16 else value
+        encryptor = Cipher(TripleDES(whole), ECB()).encryptor()  # noqa: S305 - the standard's
+        found = encryptor.update(bytes(8))
+    else:
+        cmac = CMAC(AES(value))
+        cmac.update(bytes(16))
+        found = cmac.finalize()
+    return found[:3].hex().upper()
+
+
+def _make_certificates(environment: Environment) -> None:
+    authority = Authority.make("pinvault development CA")
+    stranger = Authority.make("somebody else's CA")
+    (environment.tls / "ca.pem").write_bytes(authority.pem())
+    write_pair(environment.tls, "server", authority.issue_server("pinvault development server"))
+    for name in CLIENTS:
+        pair = authority.issue_client(name, spiffe=f"{TRUST_DOMAIN}/{name}", dns=f"{name}.test")
+        write_pair(environment.tls, name, pair)
+    write_pair(environment.tls, "anonymous", authority.issue_client("anonymous", spiffe=None))
+    foreign = stranger.issue_client("card-app", spiffe=f"{TRUST_DOMAIN}/card-app")
+    write_pair(environment.tls, "foreign", foreign)
