@@ -1,0 +1,84 @@
+"""Attack: encipher every PIN of a card through the service, for a book to look blocks up in.
+
+Format 0 is deterministic: whoever may have PINs enciphered for a PAN can collect the card's
+10,000 blocks. The grant's rate per PAN is what stops it, across methods, connections,
+workers and restarts.
+"""
+
+from collections.abc import Callable
+
+import pytest
+
+from pinvault.client import PinBlock, PinvaultError, ToPinBlock, Vault
+from pinvault.development.configuration import Settings
+from pinvault.development.environment import Environment
+from pinvault.development.server import RunningServer
+from tests.conftest import OTHER_PAN, PAN
+from tests.support import zone
+from tests.support.audit import record_of
+
+LIMIT = 10
+
+
+@pytest.fixture
+def limited(make_environment: Callable[[Settings], Environment]) -> Environment:
+    return make_environment(Settings(workers=2, per_pan=f"{LIMIT}/h", per_caller="100000/s"))
+
+
+def guess(vault: Vault, environment: Environment, number: int, pan: str) -> bytes:
+    """Have one PIN of the book enciphered."""
+    key = environment.zone_key("zpk-terminal")
+    known = zone.block(f"{number:04}", pan=pan, form="ISO_0", key=key)
+    source = PinBlock(key="zpk-terminal", format="ISO_0", ciphertext=known, pan=pan)
+    made = vault.encrypt_pin(source, to=ToPinBlock(key="zpk-switch", format="ISO_0", pan=pan))
+    assert made.pin_block is not None
+    return made.pin_block
+
+
+def collect(server: RunningServer, tries: range, pan: str = PAN) -> tuple[set[bytes], list[str]]:
+    """Collect as much of the book as the server gives, over a new connection each time."""
+    book: set[bytes] = set()
+    refusals: list[PinvaultError] = []
+    for number in tries:
+        with server.connect() as vault:
+            try:
+                book.add(guess(vault, server.environment, number, pan))
+            except PinvaultError as error:
+                refusals.append(error)
+    for error in refusals:
+        assert (error.retry_after_s or 0) > 60
+        assert record_of(server.environment, error.call_id).outcome == error.reason
+    return book, [error.reason for error in refusals]
+
+
+def test_the_book_of_a_card_ends_at_the_limit_even_after_a_restart(limited: Environment) -> None:
+    with RunningServer(limited) as server:
+        book, refusals = collect(server, range(2 * LIMIT))
+        assert len(book) == LIMIT
+        assert refusals == ["PAN_RATE_EXCEEDED"] * LIMIT
+        other, none = collect(server, range(3), pan=OTHER_PAN)
+        assert (len(other), none) == (3, [])
+    with RunningServer(limited) as again:
+        more, refusals = collect(again, range(5))
+        assert (more, refusals) == (set(), ["PAN_RATE_EXCEEDED"] * 5)
+
+
+def test_another_method_does_not_open_another_account(limited: Environment) -> None:
+    with RunningServer(limited) as server, server.connect() as vault:
+        for number in range(LIMIT):
+            guess(vault, limited, number, PAN)
+        with pytest.raises(PinvaultError) as refused:
+            vault.encrypt_pin_change(
+                profile="interswitch", pan=PAN, new_pin=vault.seal("4831", pan=PAN), old_pin=None
+            )
+        assert refused.value.reason == "PAN_RATE_EXCEEDED"
+
+
+def test_a_callers_own_rate_holds_across_workers(
+    make_environment: Callable[[Settings], Environment],
+) -> None:
+    environment = make_environment(Settings(workers=2, per_caller="5/h", per_pan="1000/s"))
+    with RunningServer(environment) as server:
+        book, refusals = collect(server, range(12))
+    assert len(book) == 5
+    assert refusals == ["CALLER_RATE_EXCEEDED"] * 7

@@ -1,0 +1,136 @@
+"""Attack: read PINs from whatever the service writes, answers or keeps in memory."""
+
+import os
+import re
+import secrets
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pinvault.client import PinBlock, PinvaultError, ToEnvelope, ToPinBlock, Vault
+from pinvault.development.configuration import Settings
+from pinvault.development.environment import Environment
+from pinvault.development.server import RunningServer
+from tests.conftest import PAN
+from tests.support import zone
+from tests.support.leaks import forms_of, found_in
+
+MARKED = 200
+FURTHER = 1000
+MARK = "7391"
+MARKED_FORM = re.compile(b"7391[0-9]{8}|\x73\x91[\x00-\x99]{4}", re.DOTALL)
+
+
+def random_pin() -> str:
+    """Give a PIN of 12 digits, marked, and long enough not to be found by chance."""
+    return f"{MARK}{secrets.randbelow(10**8):08}"
+
+
+def use(vault: Vault, environment: Environment, pin: str) -> bytes:
+    """Send a PIN through every way there is, good and bad; give all that came back."""
+    to = ToPinBlock(key="zpk-switch", format="ISO_3", pan=PAN)
+    key = environment.zone_key("zpk-terminal")
+    ciphertext = zone.block(pin, pan=PAN, form="ISO_3", key=key)
+    source = PinBlock(key="zpk-terminal", format="ISO_3", ciphertext=ciphertext, pan=PAN)
+    answers: list[object] = [
+        vault.encrypt_pin(vault.seal(pin, pan=PAN), to=to),
+        vault.encrypt_pin(source, to=to),
+    ]
+    for bad in (vault.seal(pin, pan=PAN, lifetime_s=-100), vault.seal(pin, pan=None)):
+        with pytest.raises(PinvaultError) as refused:
+            vault.encrypt_pin(bad, to=to)
+        answers += [str(refused.value), vars(refused.value)]
+    with pytest.raises(PinvaultError) as refused:  # the partner takes four digits only
+        vault.encrypt_pin(vault.seal(pin, pan=PAN), to=ToEnvelope(profile="interswitch", pan=PAN))
+    answers.append(str(refused.value))
+    return repr(answers).encode()
+
+
+def test_no_pin_stands_in_any_output_of_the_service(
+    make_environment: Callable[[Settings], Environment],
+) -> None:
+    environment = make_environment(Settings(per_caller="100000/s", per_pan="100000/s"))
+    pins = [random_pin() for _ in range(5)]
+    with RunningServer(environment) as server, server.connect() as vault:
+        answers = b"".join(use(vault, environment, pin) for pin in pins)
+    written = {
+        path: path.read_bytes()
+        for folder in ("audit", "state")
+        for path in (environment.root / folder).rglob("*")
+        if path.is_file()
+    }
+    written[environment.root / "server.log"] = (environment.root / "server.log").read_bytes()
+    written[Path("answers")] = answers
+    assert {path.suffix for path in written} >= {".jsonl", ".log", ".table", ".db"}
+    for path, content in written.items():
+        for pin in pins:
+            assert not found_in(content, pin), path
+        assert PAN.encode() not in content, path
+
+
+@pytest.mark.parametrize("form", ["ASCII", "BCD", "hex of ASCII", "UTF-16", "base64 at 0"])
+def test_the_search_finds_what_is_there(form: str) -> None:
+    pin = random_pin()
+    planted = dict(forms_of(pin))[form]
+    assert form in found_in(b"before" + planted + b"after", pin)
+
+
+def test_memory_of_a_worker_keeps_no_pin_and_is_closed_to_its_own_user(
+    make_environment: Callable[[Settings], Environment],
+) -> None:
+    """Marked PINs go through; after further calls none is left in any writable page.
+
+    Another process of the same user must not get to see the memory at all; only root,
+    who can do anything, is used to look.
+    """
+    environment = make_environment(
+        Settings(workers=1, per_caller="100000/s", per_pan="100000/s", mode="production",
+                 reflection=False)
+    )  # fmt: skip
+    pins = [random_pin() for _ in range(MARKED)]
+    to = ToPinBlock(key="zpk-switch", format="ISO_3", pan=PAN)
+    with RunningServer(environment) as server, server.connect() as vault:
+        for pin in pins:
+            vault.encrypt_pin(vault.seal(pin, pan=PAN), to=to)
+        for _ in range(FURTHER):
+            vault.list_keys()
+        assert server.process is not None
+        children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
+        (worker,) = (int(pid) for pid in children.read_text().split())
+        if os.geteuid() == 0:
+            assert len(left_in_memory(os.getpid(), pins)) == MARKED, (
+                "the search finds what is there"
+            )
+            assert left_in_memory(worker, pins) == []
+            assert as_nobody(worker) != 0
+        else:
+            with pytest.raises(PermissionError):
+                Path(f"/proc/{worker}/maps").read_text()
+
+
+def as_nobody(pid: int) -> int:
+    """Try to read the memory as an unprivileged user; give the exit code."""
+    program = f"open('/proc/{pid}/mem', 'rb')"
+    return subprocess.run(
+        [sys.executable, "-c", program], user="nobody", stderr=subprocess.DEVNULL, check=False
+    ).returncode
+
+
+def left_in_memory(pid: int, pins: list[str]) -> list[int]:
+    """Give the numbers of the marked PINs that stand in a writable page, as ASCII or BCD."""
+    wanted = {form: number for number, pin in enumerate(pins)
+              for form in (pin.encode(), bytes.fromhex(pin))}  # fmt: skip
+    found: set[int] = set()
+    with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:  # noqa: PTH123 - not a file
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            match = re.match(r"([0-9a-f]+)-([0-9a-f]+) rw", line)
+            if match is None:
+                continue
+            start, end = int(match[1], 16), int(match[2], 16)
+            memory.seek(start)
+            marked = MARKED_FORM.findall(memory.read(end - start))
+            found.update(wanted[form] for form in marked if form in wanted)
+    return sorted(found)

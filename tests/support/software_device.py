@@ -1,0 +1,243 @@
+"""An in-memory stand-in for `hsm.device.Device` on `cryptography`, for tests that need no token.
+
+Rules:
+- It passes the contract suite of the real device (`tests/integration/test_device_contract.py`).
+- What a key may do comes from the real table of roles; only the ciphers are others.
+- It counts what reaches its ciphers, so that a test can say that a call never did.
+"""
+
+import hmac
+import secrets
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import date
+
+from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+from hsm.device import DeviceStatus
+from hsm.errors import (
+    HsmDataRefused,
+    HsmTimeout,
+    HsmUnavailable,
+    OperationNotPermitted,
+    UnknownKey,
+)
+from hsm.keyring import KeyEntry
+from hsm.mechanisms import FAMILIES, JWA_PADDING, Operation, RsaPadding
+from hsm.vocabulary import Algorithm, Family, Mode, Origin, State, Usage
+from pinvault.model import keys as model
+
+Secret = bytes | rsa.RSAPrivateKey | rsa.RSAPublicKey | ec.EllipticCurvePrivateKey
+
+RANDOM_BYTES = 65_536
+DIGEST_BYTES = 32
+_OPENING = (Operation.DECIPHER, Operation.RSA_DECRYPT)
+_PADDING_BYTES = {
+    RsaPadding.PKCS1_V1_5: 11,
+    RsaPadding.OAEP_SHA1: 42,
+    RsaPadding.OAEP_SHA256: 66,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A key in the device: its entry in the key ring and its value."""
+
+    entry: KeyEntry
+    secret: Secret
+
+
+def held(key: model.Key, secret: Secret) -> Held:
+    """Hold a key of the model under its own attributes; its check value is not looked at."""
+    entry = KeyEntry(
+        name=key.name,
+        version=key.version,
+        usage=Usage(key.usage.value),
+        algorithm=Algorithm(key.algorithm.value),
+        mode=Mode(key.mode.value),
+        check_value=key.check_value,
+        origin=Origin(key.origin.value),
+        state=State(key.state.value),
+        valid_from=key.valid_from,
+        valid_until=key.valid_until,
+        jwa=key.jwa,
+    )
+    return Held(entry=entry, secret=secret)
+
+
+def key(
+    name: str,
+    usage: str,
+    algorithm: str,
+    mode: str,
+    *,
+    version: int = 1,
+    state: str = "active",
+    valid_from: date = date(2026, 1, 1),
+    valid_until: date | None = None,
+    jwa: str | None = None,
+) -> model.Key:
+    """Give a key version as the floors above the HSM know it."""
+    return model.Key(
+        name=name,
+        version=version,
+        usage=model.Usage(usage),
+        algorithm=model.Algorithm(algorithm),
+        mode=model.Mode(mode),
+        check_value="000000",
+        state=model.State(state),
+        origin=model.Origin.IMPORTED,
+        valid_from=valid_from,
+        valid_until=valid_until,
+        jwa=jwa,
+    )
+
+
+class SoftwareDevice:
+    """Keys in the clear, with the interface of the real device.
+
+    `calls` counts what passed all checks and reached the ciphers, by method name. Set
+    `failure` to an error's class to have every such call fail with it; `draw` gives the
+    random bytes and can be replaced by what a test wants to see drawn.
+    """
+
+    def __init__(self, keys: Iterable[Held]) -> None:
+        self._held = {each.entry.id: each for each in keys if each.entry.state is not State.RETIRED}
+        self._is_closed = False
+        self.calls: Counter[str] = Counter()
+        self.failure: type[Exception] | None = None
+        self.draw: Callable[[int], bytes] = secrets.token_bytes
+
+    @property
+    def status(self) -> DeviceStatus:
+        return DeviceStatus.DOWN if self._is_closed else DeviceStatus.SERVING
+
+    @property
+    def busy_since(self) -> float | None:
+        return None
+
+    @property
+    def sealed_keys(self) -> frozenset[str]:
+        return frozenset()
+
+    def encipher(self, key_id: str, blocks: bytes, *, timeout: float) -> bytes:
+        each = self._whole_blocks(Operation.ENCIPHER, key_id, blocks)
+        self._reach("encipher", timeout)
+        return _ecb(each).encryptor().update(bytes(blocks))
+
+    def decipher(self, key_id: str, blocks: bytes, *, timeout: float) -> bytes:
+        each = self._whole_blocks(Operation.DECIPHER, key_id, blocks)
+        self._reach("decipher", timeout)
+        return _ecb(each).decryptor().update(bytes(blocks))
+
+    def rsa_encrypt(
+        self, key_id: str, plaintext: bytes, *, padding: RsaPadding, timeout: float
+    ) -> bytes:
+        each = self._permitted(Operation.RSA_ENCRYPT, key_id)
+        if len(plaintext) > each.entry.algorithm.bits // 8 - _PADDING_BYTES[padding]:
+            raise ValueError("the message is too long for the key")
+        self._reach("rsa_encrypt", timeout)
+        return _public(each).encrypt(bytes(plaintext), rsa_padding(padding))
+
+    def rsa_decrypt(
+        self, key_id: str, ciphertext: bytes, *, padding: RsaPadding, timeout: float
+    ) -> bytes:
+        each = self._permitted(Operation.RSA_DECRYPT, key_id)
+        if JWA_PADDING.get(each.entry.jwa or "") is not padding:
+            raise OperationNotPermitted(key=key_id, padding=padding.value)
+        self._reach("rsa_decrypt", timeout)
+        assert isinstance(each.secret, rsa.RSAPrivateKey)
+        try:
+            return each.secret.decrypt(bytes(ciphertext), rsa_padding(padding))
+        except ValueError:
+            pass
+        raise HsmDataRefused  # out here, so that nothing hangs on it, as on the real one
+
+    def mac(self, key_id: str, data: bytes, *, timeout: float) -> bytes:
+        each = self._permitted(Operation.MAC, key_id)
+        self._reach("mac", timeout)
+        assert isinstance(each.secret, bytes)
+        return hmac.digest(each.secret, bytes(data), "sha256")
+
+    def sign(self, key_id: str, digest: bytes, *, timeout: float) -> bytes:
+        each = self._permitted(Operation.SIGN, key_id)
+        if len(digest) != DIGEST_BYTES:
+            raise ValueError("a digest has 32 bytes")
+        self._reach("sign", timeout)
+        assert isinstance(each.secret, ec.EllipticCurvePrivateKey)
+        signature = each.secret.sign(bytes(digest), ec.ECDSA(utils.Prehashed(hashes.SHA256())))
+        r, s = utils.decode_dss_signature(signature)
+        return r.to_bytes(32) + s.to_bytes(32)
+
+    def random(self, length: int, *, timeout: float) -> bytes:
+        if not 1 <= length <= RANDOM_BYTES:
+            raise ValueError("random bytes are drawn 1 to 65536 at a time")
+        self._reach("random", timeout)
+        return self.draw(length)
+
+    def public_key(self, key_id: str) -> bytes:
+        if key_id not in self._held:
+            raise UnknownKey
+        if isinstance(self._held[key_id].secret, bytes):
+            raise OperationNotPermitted("the key has no public key", key=key_id)
+        return _public(self._held[key_id]).public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+
+    def probe(self) -> None:
+        self._reach("probe", timeout=1)
+
+    def close(self) -> None:
+        self._is_closed = True
+
+    def _permitted(self, operation: Operation, key_id: str) -> Held:
+        each = self._held.get(key_id)
+        if each is None:
+            raise UnknownKey
+        entry = each.entry
+        if (
+            entry.algorithm.family not in FAMILIES[operation]
+            or not entry.role.permits(operation.capability)
+            or (entry.state is State.DECIPHER_ONLY and operation not in _OPENING)
+        ):
+            raise OperationNotPermitted(key=key_id, operation=operation.value[1])
+        return each
+
+    def _whole_blocks(self, operation: Operation, key_id: str, blocks: bytes) -> Held:
+        each = self._permitted(operation, key_id)
+        if not blocks or len(blocks) % each.entry.algorithm.block_size:
+            raise ValueError("the data are not whole blocks")
+        return each
+
+    def _reach(self, name: str, timeout: float) -> None:
+        if self._is_closed:
+            raise HsmUnavailable("the device is closed")
+        if timeout <= 0:
+            raise HsmTimeout
+        self.calls[name] += 1
+        if self.failure is not None:
+            raise self.failure
+
+
+def _ecb(each: Held) -> Cipher:
+    assert isinstance(each.secret, bytes)
+    if each.entry.algorithm.family is Family.AES:
+        return Cipher(algorithms.AES(each.secret), modes.ECB())
+    value = each.secret if len(each.secret) == 24 else each.secret + each.secret[:8]
+    return Cipher(TripleDES(value), modes.ECB())
+
+
+def _public(each: Held):
+    public = getattr(each.secret, "public_key", None)
+    return each.secret if public is None else public()
+
+
+def rsa_padding(chosen: RsaPadding) -> padding.AsymmetricPadding:
+    if chosen is RsaPadding.PKCS1_V1_5:
+        return padding.PKCS1v15()
+    algorithm = hashes.SHA1() if chosen is RsaPadding.OAEP_SHA1 else hashes.SHA256()
+    return padding.OAEP(padding.MGF1(algorithm), algorithm, label=None)
