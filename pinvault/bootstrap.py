@@ -42,8 +42,9 @@ from pinvault.server.key_service import KeyService
 from pinvault.server.logs import Log, make_log
 from pinvault.server.metrics import Metrics
 from pinvault.server.pin_block_service import PinBlockService
+from pinvault.server.pulse import Pulse
 from pinvault.server.transport import TlsFiles, credentials, options
-from pinvault.server.worker import Condition, Listening, Worker
+from pinvault.server.worker import Listening, Worker
 
 DERIVATION_TIMEOUT_S = 5.0
 RECORD_TIMEOUT_S = 5.0
@@ -203,6 +204,7 @@ def build_worker(loaded: Loaded, *, index: int, pulse_fd: int, port: int) -> Wor
     metrics = Metrics(REGISTRY)
     log = make_log(count=metrics.redacted, stream=os.fdopen(keep, "w", buffering=1), worker=index)
     _require_protection(loaded, log)
+    listening = _listening(loaded, log, port)
 
     ring = read_keyring(loaded)
     directory = key_directory(ring)
@@ -217,7 +219,7 @@ def build_worker(loaded: Loaded, *, index: int, pulse_fd: int, port: int) -> Wor
     # Last, so that what stops a start is told on the real standard error.
     _watch_handshakes(audit, metrics, log, keep)
 
-    def condition() -> Condition:
+    def condition() -> Pulse:
         return _condition(device, audit, loaded.config.hsm.hang_after_s)
 
     def close() -> None:
@@ -226,7 +228,7 @@ def build_worker(loaded: Loaded, *, index: int, pulse_fd: int, port: int) -> Wor
         table.close()
 
     return Worker(
-        listening=_listening(loaded, log, port),
+        listening=listening,
         gate=gate,
         services=("PinBlockService", "KeyService"),
         condition=condition,
@@ -290,6 +292,11 @@ def _listening(loaded: Loaded, log: Log, port: int) -> Listening:
         private_key=loaded.file(server.tls.private_key_file),
         client_ca=loaded.file(server.tls.client_ca_file),
     )
+    for option in ("certificate_file", "private_key_file", "client_ca_file"):
+        path = loaded.file(getattr(server.tls, option))
+        if not os.access(path, os.R_OK):
+            text = f"{path} cannot be read: correct the path or its mode"
+            raise ConfigError(loaded.path, f"server.tls.{option}", text)
     return Listening(
         address=f"{server.listen.rpartition(':')[0]}:{port}",
         credentials=credentials(files, log),
@@ -322,13 +329,13 @@ def _watch_handshakes(audit: AuditLog, metrics: Metrics, log: Log, keep: int) ->
     core_log.watch(refused=refused, other=other, keep=keep)
 
 
-def _condition(device: Device, audit: AuditLog, hang_after_s: float) -> Condition:
+def _condition(device: Device, audit: AuditLog, hang_after_s: float) -> Pulse:
     since = device.busy_since
     if since is not None and time.monotonic() - since > hang_after_s:
-        return Condition.HUNG
+        return Pulse.HUNG
     device.probe()
     serves = device.status is DeviceStatus.SERVING and audit.healthy
-    return Condition.SERVING if serves else Condition.AILING
+    return Pulse.SERVING if serves else Pulse.AILING
 
 
 def utc_now() -> datetime:

@@ -1,5 +1,6 @@
 """`pinvault audit verify` and `pinvault audit tail`: the record, checked and read."""
 
+import re
 import time
 from pathlib import Path
 
@@ -36,17 +37,18 @@ def audit() -> None:
 @click.option(
     "--expect",
     multiple=True,
+    callback=lambda _context, _option, values: dict(map(_head, values)),
     metavar="WORKER:SIZE:HASH",
     help="A head noted earlier: finds a log that was cut back since.",
 )
 @json_option
 @click.pass_context
 def verify_log(
-    context: click.Context, config_file: Path, expect: tuple[str, ...], as_json: bool
+    context: click.Context, config_file: Path, expect: dict[int, tuple[int, str]], as_json: bool
 ) -> None:
     """Check every record's place in its chain and every signature; end with 1 on a fault."""
     loaded = load(config_file.absolute())
-    report = _verify(loaded, {int(w): (int(n), h) for w, n, h in (e.split(":") for e in expect)})
+    report = _verify(loaded, expect)
     rows = [
         (
             str(worker.worker),
@@ -69,6 +71,14 @@ def verify_log(
             click.echo(f"head of worker {number}, to be kept elsewhere: {number}:{size}:{head}")
     if not report.ok:
         context.exit(TAMPERED)
+
+
+def _head(text: str) -> tuple[int, tuple[int, str]]:
+    """Read WORKER:SIZE:HASH."""
+    match = re.fullmatch("([0-9]{1,4}):([0-9]{1,15}):([0-9a-f]{64})", text)
+    if match is None:
+        raise click.BadParameter("give WORKER:SIZE:HASH, as an earlier verify printed it")
+    return int(match[1]), (int(match[2]), match[3])
 
 
 def _verify(loaded: Loaded, expect: dict[int, tuple[int, str]]) -> Report:

@@ -2,17 +2,17 @@
 
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
 import click
 from prometheus_client.multiprocess import mark_process_dead
 
-from pinvault import bootstrap
 from pinvault.cli.common import config_argument
 from pinvault.config import Loaded, load, split_address
 from pinvault.server import admin, core_log
-from pinvault.server.hardening import ALLOCATOR, allocator_scrubs, harden, with_allocator
+from pinvault.server.hardening import allocator_scrubs, harden, with_allocator
 from pinvault.server.logs import make_log
 from pinvault.server.supervisor import Patience, Supervisor, hold_port
 
@@ -22,15 +22,8 @@ NOTICE = "serving.json"
 @click.command()
 @config_argument
 def serve(config_file: Path) -> None:
-    """Serve until SIGTERM. First it starts itself again with an allocator that scrubs."""
-    if not all(os.environ.get(name) == value for name, value in ALLOCATOR.items()):
-        os.execve(  # noqa: S606 - the same program, before anything secret is in memory
-            sys.executable,
-            [sys.executable, "-m", "pinvault", *sys.argv[1:]],
-            with_allocator(os.environ),
-        )
+    """Serve until SIGTERM."""
     loaded = load(config_file.absolute())
-    bootstrap.read_keyring(loaded)
     harden()
     sys.exit(_supervise(loaded))
 
@@ -77,6 +70,8 @@ def _supervise(loaded: Loaded) -> int:
         metrics_directory=str(metrics),
     )
     supervisor.facts["admin_port"] = bound
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, supervisor.stop)
     try:
         return supervisor.run()
     finally:
@@ -90,5 +85,7 @@ def _supervise(loaded: Loaded) -> int:
 @click.option("--port", type=int, required=True)
 def worker(config_file: Path, index: int, pulse_fd: int, port: int) -> None:
     """Serve as one worker; started by the supervisor."""
+    from pinvault import bootstrap
+
     loaded = load(config_file)
     bootstrap.build_worker(loaded, index=index, pulse_fd=pulse_fd, port=port).run()

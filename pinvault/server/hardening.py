@@ -31,10 +31,14 @@ def with_allocator(environment: Mapping[str, str]) -> dict[str, str]:
     return {**environment, **ALLOCATOR}
 
 
+def allocator_told(environment: Mapping[str, str]) -> bool:
+    """Tell whether the environment has the allocator's settings in it."""
+    return all(environment.get(name) == value for name, value in ALLOCATOR.items())
+
+
 def allocator_scrubs(environment: Mapping[str, str]) -> bool:
     """Tell whether this process was started on glibc with the allocator's settings."""
-    told = all(environment.get(name) == value for name, value in ALLOCATOR.items())
-    return told and platform.libc_ver()[0] == "glibc"
+    return allocator_told(environment) and platform.libc_ver()[0] == "glibc"
 
 
 def harden() -> None:

@@ -10,7 +10,6 @@ Rules:
 import json
 import os
 import random
-import signal
 import socket
 import subprocess
 import time
@@ -19,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pinvault.server.logs import Log
-from pinvault.server.worker import Pulse
+from pinvault.server.pulse import Pulse
 
 POLL_S = 0.1
 REFUSED = 2
@@ -91,10 +90,12 @@ class Supervisor:
         """Whether at least one worker serves."""
         return any(child.state in (Pulse.SERVING, Pulse.READY) for child in self._children)
 
+    def stop(self, *_: object) -> None:
+        """Have `run` end the workers and return; fit to be a signal handler."""
+        self._stopping = True
+
     def run(self) -> int:
-        """Run until a signal; give the exit code."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
+        """Run until `stop`; give the exit code."""
         announced = False
         while not self._stopping:
             for child in self._children:
@@ -104,11 +105,8 @@ class Supervisor:
                 announced = True
             time.sleep(POLL_S)
         self._notice.unlink(missing_ok=True)
-        self._stop()
+        self._end()
         return self._exit
-
-    def _on_signal(self, *_: object) -> None:
-        self._stopping = True
 
     def _announce(self) -> None:
         """Say once that all workers serve, in the log and in a file for whoever waits."""
@@ -179,7 +177,7 @@ class Supervisor:
         pause = min(LONGEST_PAUSE_S, 0.1 * 2**child.failures)
         child.start_at = time.monotonic() + pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
 
-    def _stop(self) -> None:
+    def _end(self) -> None:
         running = [child.process for child in self._children if child.process is not None]
         for process in running:
             process.terminate()

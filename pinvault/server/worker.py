@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from enum import Enum
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -23,32 +22,9 @@ from pinvault.server.gate import PACKAGE, Gate
 from pinvault.server.hardening import die_with_parent
 from pinvault.server.logs import Log
 from pinvault.server.metrics import Metrics
+from pinvault.server.pulse import Pulse
 
 PULSE_S = 0.5
-
-
-class Pulse(bytes, Enum):
-    """What a worker tells its supervisor, one byte at a time."""
-
-    READY = b"R"
-    SERVING = b"+"
-    AILING = b"-"
-    HUNG = b"H"
-
-
-class Condition(Enum):
-    """How a worker is."""
-
-    SERVING = "serving"
-    AILING = "ailing"
-    HUNG = "hung"
-
-
-_PULSES = {
-    Condition.SERVING: Pulse.SERVING,
-    Condition.AILING: Pulse.AILING,
-    Condition.HUNG: Pulse.HUNG,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +48,7 @@ class Worker:
         listening: Listening,
         gate: Gate,
         services: Sequence[str],
-        condition: Callable[[], Condition],
+        condition: Callable[[], Pulse],
         close: Callable[[], None],
         pulse_fd: int,
         metrics: Metrics,
@@ -117,21 +93,21 @@ class Worker:
         server.add_secure_port(listening.address, listening.credentials)
         return server
 
-    def _look(self) -> Condition:
+    def _look(self) -> Pulse:
         try:
             return self._condition()
         except Exception as error:  # noqa: BLE001 - a worker whose condition is unknown is ailing
             self._log.fault("condition unknown", error)
-            return Condition.AILING
+            return Pulse.AILING
 
-    def _tell(self, condition: Condition) -> None:
+    def _tell(self, condition: Pulse) -> None:
         """Carry the condition to health, metrics and the supervisor."""
-        serves = condition is Condition.SERVING
+        serves = condition is Pulse.SERVING
         status = health_pb2.HealthCheckResponse
         for name in self._names:
             self._health.set(name, status.SERVING if serves else status.NOT_SERVING)
         self._metrics.serving(serves)
-        self._beat(_PULSES[condition])
+        self._beat(condition)
 
     def _beat(self, pulse: Pulse) -> None:
         try:

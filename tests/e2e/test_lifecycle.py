@@ -295,3 +295,66 @@ def verify(environment: Environment) -> subprocess.CompletedProcess[str]:
         timeout=60,
         check=False,
     )
+
+
+def test_a_token_that_goes_away_is_told_and_comes_back_by_itself(own: RunningServer) -> None:
+    source = block(own)
+    tokens = own.environment.root / "token" / "tokens"
+    away = tokens.with_name("away")
+    with own.connect() as vault:
+        assert vault.encrypt_pin(source, to=TARGET)
+        tokens.rename(away)
+        try:
+            until(lambda: admin(own, "/readyz")[0] == 503)
+            with pytest.raises(PinvaultError) as refused:
+                vault.encrypt_pin(source, to=TARGET)
+            assert refused.value.reason == "HSM_UNAVAILABLE"
+            assert refused.value.retry_after_s
+            with channel(own) as known:
+                answer = health_pb2_grpc.HealthStub(known).Check(
+                    health_pb2.HealthCheckRequest(service=""), timeout=5
+                )
+            assert answer.status == health_pb2.HealthCheckResponse.NOT_SERVING
+        finally:
+            away.rename(tokens)
+        until(lambda: admin(own, "/readyz")[0] == 200, seconds=60)
+        until(lambda: encrypts(vault, source), seconds=60)
+
+
+def encrypts(vault: Vault, source: PinBlock) -> bool:
+    try:
+        return vault.encrypt_pin(source, to=TARGET).pin_block is not None
+    except PinvaultError:
+        return False
+
+
+def test_an_audit_log_that_cannot_be_written_stops_every_answer(
+    make_environment: MakeEnvironment,
+) -> None:
+    """A limit on file sizes makes the kernel refuse the write, as a full disk would."""
+    environment = make_environment(Settings(workers=1))
+    limited = f"ulimit -f 64; exec {sys.executable} -m pinvault serve {environment.config}"
+    with environment.root.joinpath("server.log").open("ab") as log:
+        process = subprocess.Popen(
+            ["bash", "-c", limited],
+            env={**os.environ, **environment.variables()},
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        until(environment.notice.exists, seconds=60)
+        facts = json.loads(environment.notice.read_text())
+        running = RunningServer(environment)
+        running.port, running.admin_port = facts["port"], facts["admin_port"]
+        reasons: list[str] = []
+        with running.connect() as vault:
+            for _ in range(400):
+                try:
+                    vault.list_keys()
+                except PinvaultError as error:
+                    reasons.append(error.reason)
+        assert set(reasons) == {"AUDIT_UNAVAILABLE"}
+        until(lambda: admin(running, "/readyz")[0] == 503)
+    finally:
+        process.terminate()
+        process.wait(20)

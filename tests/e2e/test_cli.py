@@ -1,0 +1,152 @@
+"""The command line as an operator meets it: what it prints, and what it says of mistakes."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pinvault.development.configuration import Settings
+from pinvault.development.environment import Environment
+from pinvault.development.server import RunningServer
+
+MakeEnvironment = Callable[[Settings], Environment]
+
+
+def pinvault(environment: Environment, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pinvault", *arguments],
+        env={**os.environ, **environment.variables(), "COLUMNS": "180"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def quiet(make_environment: MakeEnvironment) -> Environment:
+    """An environment on which nothing runs."""
+    return make_environment(Settings())
+
+
+@pytest.fixture
+def spoilt(make_environment: MakeEnvironment) -> Environment:
+    """An environment that a test may spoil."""
+    return make_environment(Settings())
+
+
+def spoil(file: Path, right: str, wrong: str) -> None:
+    text = file.read_text()
+    assert right in text
+    file.write_text(text.replace(right, wrong, 1))
+
+
+def test_help_names_the_commands(quiet: Environment) -> None:
+    done = pinvault(quiet, "--help")
+    for command in ("serve", "config", "doctor", "key", "audit"):
+        assert command in done.stdout
+    assert "worker" not in done.stdout
+
+
+def test_config_check_says_what_it_found(quiet: Environment) -> None:
+    done = pinvault(quiet, "config", "check", str(quiet.config))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "good: 8 keys, 2 profiles, 4 grants" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("file", "right", "wrong", "said"),
+    [
+        ("pinvault.toml", 'index = "index"', 'index = "idx"', "keys.index: the key ring has no"),
+        ("pinvault.toml", 'index = "index"', 'index = "pin-seal"', "not M7"),
+        ("pinvault.toml", 'key = "pin-seal"', 'key = "seal"', "profiles.sealed-pin.key"),
+        ("pinvault.toml", 'keys = ["zpk-terminal"', 'keys = ["zpk-t"', "no key named zpk-t"),
+        ("keyring.toml", 'usage = "P0"', 'usage = "P9"', "keyring.toml"),
+    ],
+)
+def test_config_check_names_what_does_not_fit(
+    spoilt: Environment, file: str, right: str, wrong: str, said: str
+) -> None:
+    spoil(spoilt.root / file, right, wrong)
+    done = pinvault(spoilt, "config", "check", str(spoilt.config))
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_key_list_shows_attributes_and_check_values(quiet: Environment) -> None:
+    table = pinvault(quiet, "key", "list", str(quiet.config))
+    assert "zpk-switch/1" in table.stdout
+    keys = json.loads(pinvault(quiet, "key", "list", "--json", str(quiet.config)).stdout)
+    found = {key["key"]: key for key in keys}
+    assert found["zpk-switch/1"]["usage"] == "P0"
+    assert found["zpk-switch/1"]["mode"] == "E"
+    assert len(found["pin-seal/1"]["check_value"]) == 64
+
+
+def test_doctor_is_content_with_a_good_environment(quiet: Environment) -> None:
+    done = pinvault(quiet, "doctor", "--json", str(quiet.config))
+    assert done.returncode == 0
+    assert {row["verdict"] for row in json.loads(done.stdout)} == {"ok"}
+
+
+def test_doctor_names_a_key_that_differs_from_the_ring(spoilt: Environment) -> None:
+    ring = spoilt.root / "keyring.toml"
+    value = next(line for line in ring.read_text().splitlines() if "check_value" in line)
+    spoil(ring, value, value.split('"')[0] + '"' + "0" * len(value.split('"')[1]) + '"')
+    done = pinvault(spoilt, "doctor", str(spoilt.config))
+    assert done.returncode == 1
+    assert "FAIL" in done.stdout
+    refused = pinvault(spoilt, "serve", str(spoilt.config))
+    assert refused.returncode == 2
+    assert "does not agree with the key ring" in refused.stderr
+    assert "check value" in refused.stderr
+
+
+def test_serve_says_why_it_does_not_start(spoilt: Environment) -> None:
+    spoil(spoilt.config, "server.pem", "nowhere.pem")
+    done = pinvault(spoilt, "serve", str(spoilt.config))
+    assert done.returncode == 2
+    assert "nowhere.pem" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_audit_tail_prints_records_as_json_lines(
+    server: RunningServer, make_environment: MakeEnvironment
+) -> None:
+    with server.connect() as vault:
+        vault.list_keys()
+    config = str(server.environment.config)
+    done = pinvault(server.environment, "audit", "tail", "-n", "3", config)
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(records) == 3
+    assert any(record.get("method") == "KeyService.ListKeys" for record in records)
+
+
+def test_audit_verify_works_beside_a_running_server_and_finds_a_cut(
+    spoilt: Environment,
+) -> None:
+    with RunningServer(spoilt) as running:
+        with running.connect() as vault:
+            vault.list_keys()
+        beside = pinvault(spoilt, "audit", "verify", str(spoilt.config))
+        assert beside.returncode == 0, beside.stderr
+    whole = pinvault(spoilt, "audit", "verify", str(spoilt.config))
+    (head,) = (line.split(": ")[1] for line in whole.stdout.splitlines() if "head of" in line)
+    log = spoilt.root / "audit" / "worker-0.audit.jsonl"
+    lines = log.read_text().splitlines(keepends=True)
+    log.write_text("".join(lines[:-2]))
+    assert pinvault(spoilt, "audit", "verify", str(spoilt.config)).returncode == 0
+    noticed = pinvault(spoilt, "audit", "verify", "--expect", head, str(spoilt.config))
+    assert noticed.returncode == 1
+    assert "Traceback" not in noticed.stderr
+
+
+def test_a_bad_expectation_is_told(quiet: Environment) -> None:
+    done = pinvault(quiet, "audit", "verify", "--expect", "0:x", str(quiet.config))
+    assert done.returncode == 2
+    assert "WORKER:SIZE:HASH" in done.stderr

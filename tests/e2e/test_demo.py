@@ -1,0 +1,69 @@
+"""The demonstration does the main job twice, with different ciphertext, and prints no PIN."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SAMPLE = {
+    "userId": "Alex",
+    "pan": "5060990000000151002",
+    "seqNr": "001",
+    "expiryDate": "5004",
+    "accountType": "20",
+    "cvv2": "123",
+}
+
+
+def demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pinvault.development", "demo", *arguments],
+        env={**os.environ, "PINVAULT_DEV_DIR": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("demo")
+
+
+def test_the_body_is_complete_and_never_the_same(folder: Path) -> None:
+    bodies = []
+    for _ in range(2):
+        done = demo(folder, "--json")
+        assert done.returncode == 0, done.stderr
+        bodies.append(json.loads(done.stdout))
+    for body in bodies:
+        fields = {body.pop("pin"), body.pop("oldPin")}
+        assert all(re.fullmatch("[0-9a-f]{512}", field) for field in fields)
+        assert body == SAMPLE
+        assert len(fields) == 2
+    assert demo(folder, "--json").stdout != done.stdout
+
+
+def test_the_whole_story_is_told(folder: Path) -> None:
+    done = demo(folder)
+    assert done.returncode == 0, done.stderr
+    for part in (
+        "curl -X POST",
+        "/card-management/api/v1/card/changePin?isActiveActive=true",
+        '"method":"PinBlockService.EncryptPinChange"',
+        "pin    holds the PIN that was sealed",
+        "oldPin holds the PIN that was sealed",
+    ):
+        assert part in done.stdout
+    assert "IS WRONG" not in done.stdout
+
+
+def test_an_interrupted_set_up_is_made_again(folder: Path) -> None:
+    (folder / "demo" / "environment.json").unlink(missing_ok=True)
+    (folder / "demo" / "keyring.toml").write_text("half")
+    assert demo(folder, "--json").returncode == 0
