@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import accumulate
 from types import MappingProxyType
 from typing import Final
 
@@ -267,6 +268,8 @@ class Device:
             return [HsmUnavailable("the device is closed") for _ in payloads]
         if group.work is Operation.ENCIPHER or group.work is Operation.DECIPHER:
             return self._run_blocks(group.work, self._entries[group.key_id], payloads)
+        if group.work is _Errand.RANDOM:
+            return self._run_random(payloads)
         return [self._run_one(group, payload) for payload in payloads]
 
     def _run_blocks(
@@ -281,18 +284,28 @@ class Device:
             return [copy.copy(error) for _ in payloads]
         return [*results]
 
+    def _run_random(self, payloads: Sequence[bytes]) -> list[bytes | Exception]:
+        """Draw once for all who wait, and give each their own bytes of it."""
+        lengths = [int.from_bytes(payload, "big") for payload in payloads]
+        try:
+            drawn = self._link.random(sum(lengths))
+        except HsmError as error:
+            return [copy.copy(error) for _ in payloads]
+        ends = list(accumulate(lengths))
+        return [drawn[end - length : end] for end, length in zip(ends, lengths, strict=True)]
+
     def _run_one(self, group: _Group, payload: bytes) -> bytes | Exception:
         try:
             match group.work:
-                case _Errand.RANDOM:
-                    return self._link.random(int.from_bytes(payload, "big"))
                 case _Errand.EXAMINE:
                     self._link.examine()
                     return b""
                 case _Errand.CLOSE:
                     return self._shut()
-                case operation:
+                case Operation() as operation:
                     return self._run_operation(operation, group, payload)
+                case _Errand.RANDOM:
+                    raise ValueError("random bytes are drawn for a whole batch")
         except HsmError as error:
             return copy.copy(error)
 

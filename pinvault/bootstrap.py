@@ -44,7 +44,7 @@ from pinvault.server.metrics import Metrics
 from pinvault.server.pin_block_service import PinBlockService
 from pinvault.server.pulse import Pulse
 from pinvault.server.transport import TlsFiles, credentials, options
-from pinvault.server.worker import Listening, Worker
+from pinvault.server.worker import Listening, Worker, confine
 
 DERIVATION_TIMEOUT_S = 5.0
 RECORD_TIMEOUT_S = 5.0
@@ -200,6 +200,8 @@ def open_audit_log(
 def build_worker(loaded: Loaded, *, index: int, pulse_fd: int, port: int) -> Worker:
     """Build a worker, or raise with what stops it."""
     harden()
+    if loaded.config.server.confine_to_core:
+        confine(index)
     keep = os.dup(2)
     metrics = Metrics(REGISTRY)
     log = make_log(count=metrics.redacted, stream=os.fdopen(keep, "w", buffering=1), worker=index)
@@ -268,7 +270,12 @@ def _build_gate(
         encrypt_pin_change=EncryptPinChange(router, zone),
     )
     keys = KeyService(
-        keys=Keys(directory=directory, admission=admission, public_half=device.public_key)
+        keys=Keys(
+            directory=directory,
+            admission=admission,
+            public_half=device.public_key,
+            today=utc_today,
+        )
     )
     return Gate(
         (*pin_blocks.methods(), *keys.methods()),

@@ -26,6 +26,7 @@ from pinvault.model.profiles import (
 )
 from pinvault.policy.grants import Grant
 from pinvault.policy.limits import RateError, parse_rate
+from pinvault.policy.translation import Permission
 from pinvault.server.identity import IdentityKind, is_name
 
 Name = Annotated[str, Meta(pattern="^[a-z][a-z0-9-]{0,30}$")]
@@ -83,6 +84,7 @@ class Server(_Section, frozen=True):
     listen: Address
     tls: Tls
     workers: Annotated[int, Meta(ge=1, le=256)] = 2
+    confine_to_core: bool = True
     threads: Annotated[int, Meta(ge=1, le=1024)] = 64
     identity: IdentityKind = IdentityKind.SPIFFE
     max_request_bytes: Annotated[int, Meta(ge=1024, le=4 * 1024 * 1024)] = 65_536
@@ -196,6 +198,7 @@ class GrantSection(_Section, frozen=True):
     keys: tuple[Name, ...] = ()
     formats: tuple[Format, ...] = ()
     profiles: tuple[Name, ...] = ()
+    translations: tuple[Literal["iso-1-to-pan", "aes-to-tdes"], ...] = ()
     per_caller: str | None = None
     per_pan: str | None = None
 
@@ -247,6 +250,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
                 keys=frozenset(section.keys),
                 formats=frozenset(section.formats),
                 profiles=frozenset(section.profiles),
+                translations=frozenset(map(Permission, section.translations)),
                 per_caller=per_caller,
                 per_pan=per_pan,
             )

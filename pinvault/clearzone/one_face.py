@@ -7,7 +7,8 @@ Rules:
   quantum is much longer than the work, so all refusals take equally long, whatever
   was found wrong and however far the work had come.
 - No exception that has passed a frame with a PIN in it leaves the clear zone: what
-  leaves is made anew, after the old one is gone.
+  leaves is made anew, after the old one is gone. Of a fault of our own, kind and places
+  leave as text.
 """
 
 import math
@@ -19,6 +20,7 @@ from hsm.errors import HsmDataRefused, HsmTimeout, HsmUnavailable
 from pinvault.clearzone.pin import Malformed
 from pinvault.model.call import Deadline
 from pinvault.model.errors import Reason, Refusal
+from pinvault.model.faults import ClearedFault
 
 HSM_RETRY_AFTER_S = 0.5
 
@@ -28,20 +30,23 @@ T = TypeVar("T")
 def one_face(work: Callable[[], T], *, quantum_s: float, deadline: Deadline) -> T:
     """Do the work, or refuse without a trace of what was wrong inside."""
     began = time.monotonic()
+    outcome: Refusal | ClearedFault
     try:
         return work()
     except (Malformed, HsmDataRefused):
-        refusal = Refusal(Reason.PIN_SOURCE_REFUSED)
+        outcome = Refusal(Reason.PIN_SOURCE_REFUSED)
     except HsmTimeout:
-        refusal = Refusal(Reason.DEADLINE_EXCEEDED)
+        outcome = Refusal(Reason.DEADLINE_EXCEEDED)
     except HsmUnavailable:
-        refusal = Refusal(Reason.HSM_UNAVAILABLE, retry_after_s=HSM_RETRY_AFTER_S)
+        outcome = Refusal(Reason.HSM_UNAVAILABLE, retry_after_s=HSM_RETRY_AFTER_S)
     except Refusal as inside:
-        refusal = Refusal(inside.reason, cause=inside.cause, retry_after_s=inside.retry_after_s)
+        outcome = Refusal(inside.reason, cause=inside.cause, retry_after_s=inside.retry_after_s)
+    except Exception as fault:  # noqa: BLE001 - whatever it is, its frames may hold a PIN
+        outcome = ClearedFault.of(fault)
     # Raised out here, so that the old exception and its frames do not hang on the new one.
-    if refusal.reason is Reason.PIN_SOURCE_REFUSED:
+    if isinstance(outcome, Refusal) and outcome.reason is Reason.PIN_SOURCE_REFUSED:
         _wait_for_the_quantum(began, quantum_s, deadline)
-    raise refusal
+    raise outcome
 
 
 def _wait_for_the_quantum(began: float, quantum_s: float, deadline: Deadline) -> None:

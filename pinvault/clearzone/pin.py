@@ -79,6 +79,9 @@ class Pin:
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         _forbidden("pickled or copied")
 
+    def __getstate__(self) -> NoReturn:
+        _forbidden("pickled or copied")
+
     def __copy__(self) -> NoReturn:
         _forbidden("pickled or copied")
 

@@ -3,7 +3,7 @@
 Rules:
 - What an operation names has been resolved and granted before it comes here.
 - A PIN is open between two lines of one method, in a `with` block that wipes it.
-- An envelope is spent as soon as it proves authentic, whatever comes after.
+- An envelope is spent as soon as it proves authentic and in its time, whatever comes after.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ from pinvault.model.errors import Reason, Refusal
 from pinvault.model.keys import Key
 from pinvault.model.pan import Pan
 from pinvault.model.pins import Format
-from pinvault.model.profiles import PinLength, RsaFieldProfile, SealedJweProfile
+from pinvault.model.profiles import RsaFieldProfile, SealedJweProfile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,15 +125,19 @@ class ClearZone:
     def _to_fields(
         self, sources: tuple[Sealed, ...], target: FieldToMake, deadline: Deadline
     ) -> tuple[tuple[str, ...], tuple[Key, ...]]:
-        with ExitStack() as pins:
-            opened = [self._open(source, deadline) for source in sources]
-            fields = tuple(
-                self._to_field(pins.enter_context(pin), target, deadline) for pin, _ in opened
-            )
-        return fields, tuple(key for _, key in opened)
+        pins: list[Pin] = []
+        openers: list[Key] = []
+        with ExitStack() as wiping:
+            for source in sources:
+                pin, opener = self._open(source, deadline)
+                pins.append(wiping.enter_context(pin))
+                openers.append(opener)
+            fields = tuple(self._to_field(pin, target, deadline) for pin in pins)
+        return fields, tuple(openers)
 
     def _to_field(self, pin: Pin, target: FieldToMake, deadline: Deadline) -> str:
-        _require_length(pin, target.profile.pin_length)
+        if not target.profile.pin_length.allows(length_of(pin)):
+            raise Malformed
         return make_field(
             pin,
             profile=target.profile,
@@ -156,9 +160,7 @@ class ClearZone:
             source.ciphertext, keys=source.keys, device=self._device, deadline=deadline
         )
         self._use_up(opened, source)
-        pin = opened.pin()
-        _require_length(pin, source.profile.pin_length)
-        return pin, source.keys[opened.key_id]
+        return opened.pin(source.profile.pin_length), source.keys[opened.key_id]
 
     def _use_up(self, opened: Opened, source: SealedEnvelope) -> None:
         """Spend an authentic envelope once, in its time, for the PAN that it was bound to."""
@@ -177,8 +179,3 @@ def _bound_as_it_should(bound: Pan | None, source: SealedEnvelope) -> bool:
     if bound is None:
         return not source.profile.bind_pan
     return source.pan is not None and bound.same_as(source.pan)
-
-
-def _require_length(pin: Pin, allowed: PinLength) -> None:
-    if not allowed.minimum <= length_of(pin) <= allowed.maximum:
-        raise Malformed

@@ -11,6 +11,7 @@ mode = "{settings.mode}"
 [server]
 listen = "127.0.0.1:{settings.port}"
 workers = {settings.workers}
+confine_to_core = {confine}
 threads = {settings.threads}
 identity = "{settings.identity}"
 grace_s = 5.0
@@ -99,6 +100,7 @@ class Settings:
     port: int = 0
     admin_port: int = 0
     workers: int = 1
+    confine_to_core: bool = True
     threads: int = 64
     identity: str = "spiffe"
     reflection: bool = True
@@ -109,5 +111,8 @@ class Settings:
 def write(settings: Settings, location: TokenLocation) -> str:
     """Give the text of a configuration."""
     return _TEMPLATE.format(
-        settings=settings, location=location, reflection=str(settings.reflection).lower()
+        settings=settings,
+        location=location,
+        reflection=str(settings.reflection).lower(),
+        confine=str(settings.confine_to_core).lower(),
     )

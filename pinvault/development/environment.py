@@ -81,9 +81,19 @@ def prepare(root: Path, *, configuration: Callable[[TokenLocation], str]) -> Env
     environment = Environment(root.resolve())
     if not _usable(environment):
         shutil.rmtree(environment.root, ignore_errors=True)
-        _make(environment, configuration)
+        _make(environment)
     os.environ.update(environment.variables())
+    environment.config.write_text(configuration(_token(environment).location))
     return environment
+
+
+def _token(environment: Environment) -> softhsm.DevelopmentToken:
+    return softhsm.prepare(
+        environment.root / "token",
+        module=softhsm.find_module(os.environ, root=_unpacked(os.environ)),
+        label=_TOKEN_LABEL,
+        environ=os.environ,
+    )
 
 
 def _usable(environment: Environment) -> bool:
@@ -95,20 +105,14 @@ def _usable(environment: Environment) -> bool:
     return bool(record["layout"] == LAYOUT and datetime.now(UTC) < ends)
 
 
-def _make(environment: Environment, configuration: Callable[[TokenLocation], str]) -> None:
+def _make(environment: Environment) -> None:
     for folder in (environment.root, environment.tls, environment.partners):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    token = softhsm.prepare(
-        environment.root / "token",
-        module=softhsm.find_module(os.environ, root=_unpacked(os.environ)),
-        label=_TOKEN_LABEL,
-        environ=os.environ,
-    )
+    token = _token(environment)
     os.environ.update(token.environment)
     ring = keyring.Keyring(keys=tuple(_make_keys(environment, token.location)))
     (environment.root / "keyring.toml").write_text(keyring.dump(ring))
     _make_certificates(environment)
-    environment.config.write_text(configuration(token.location))
     record = {"layout": LAYOUT, "made": datetime.now(UTC).isoformat()}
     temporary = environment.root / f"{_RECORD}.new"
     temporary.write_text(json.dumps(record))

@@ -16,7 +16,7 @@ def run(environment: Environment) -> int:
             f"admin         http://127.0.0.1:{server.admin_port}\n"
             f"configuration {environment.config}\nlog           {server.log}\n\n"
             "List the keys that the client card-app may know of:\n"
-            f"  buf curl --protocol grpc --cacert {root}/tls/ca.pem \\\n"
+            f"  .venv/bin/buf curl --protocol grpc --timeout 5s --cacert {root}/tls/ca.pem \\\n"
             f"    --cert {root}/tls/card-app.pem --key {root}/tls/card-app.key -d '{{}}' \\\n"
             f"    https://localhost:{server.port}/pinvault.v1.KeyService/ListKeys\n\n"
             "Stop with Ctrl-C.",

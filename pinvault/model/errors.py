@@ -21,6 +21,7 @@ class Reason(StrEnum):
     KEY_NOT_GRANTED = "KEY_NOT_GRANTED"
     FORMAT_NOT_GRANTED = "FORMAT_NOT_GRANTED"
     PROFILE_NOT_GRANTED = "PROFILE_NOT_GRANTED"
+    TRANSLATION_NOT_GRANTED = "TRANSLATION_NOT_GRANTED"
     CALLER_RATE_EXCEEDED = "CALLER_RATE_EXCEEDED"
     PAN_RATE_EXCEEDED = "PAN_RATE_EXCEEDED"
 
@@ -39,6 +40,7 @@ class Reason(StrEnum):
     PROFILE_UNKNOWN = "PROFILE_UNKNOWN"
     PROFILE_MISMATCH = "PROFILE_MISMATCH"
     PAN_MISMATCH = "PAN_MISMATCH"
+    TRANSLATION_FORBIDDEN = "TRANSLATION_FORBIDDEN"
 
     PIN_SOURCE_REFUSED = "PIN_SOURCE_REFUSED"
     ENVELOPE_EXPIRED = "ENVELOPE_EXPIRED"
@@ -70,6 +72,10 @@ TEXTS: dict[Reason, str] = {
         "The caller's grants for this method do not name this envelope profile. "
         "Use a granted profile or ask the operator."
     ),
+    Reason.TRANSLATION_NOT_GRANTED: (
+        "The caller's grants name both formats, and not this step between them. "
+        "Use another target format or ask the operator."
+    ),
     Reason.CALLER_RATE_EXCEEDED: (
         "The caller's rate for this method is used up. Wait as RetryInfo says."
     ),
@@ -99,8 +105,8 @@ TEXTS: dict[Reason, str] = {
         "The key's state or cryptoperiod forbids this use. See GetKey; use the active version."
     ),
     Reason.FORMAT_KEY_MISMATCH: (
-        "The format cannot be enciphered under a key of this algorithm: "
-        "formats 0, 1, 2 and 3 go with TDES, format 4 with AES."
+        "Format, key and length do not fit together: formats 0, 1 and 3 are blocks of 8 bytes "
+        "under TDES, format 4 is 16 bytes under AES."
     ),
     Reason.PROFILE_UNKNOWN: "The configuration has no such envelope profile.",
     Reason.PROFILE_MISMATCH: (
@@ -108,6 +114,9 @@ TEXTS: dict[Reason, str] = {
         "Use an incoming profile for sources and an outgoing one for targets."
     ),
     Reason.PAN_MISMATCH: ("The PANs of source and target differ. A PIN never changes its PAN."),
+    Reason.TRANSLATION_FORBIDDEN: (
+        "A block that is bound to a PAN never becomes one that is not. Use a bound format."
+    ),
     Reason.PIN_SOURCE_REFUSED: "The PIN source could not be opened.",
     Reason.ENVELOPE_EXPIRED: "The envelope's time has passed. Seal the PIN anew.",
     Reason.ENVELOPE_REPLAYED: "The envelope was used before. Seal the PIN anew.",

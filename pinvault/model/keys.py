@@ -87,7 +87,7 @@ class Origin(StrEnum):
 class Key:
     """One version of a key. `check_value` is upper-case hex; dates are UTC days.
 
-    `valid_until` is the first day on which the key is no longer valid.
+    `valid_until` is the last day on which the key is valid.
     """
 
     name: str
@@ -109,7 +109,7 @@ class Key:
 
     def within_cryptoperiod(self, today: date) -> bool:
         """Tell whether `today` lies in the key's cryptoperiod."""
-        return self.valid_from <= today and (self.valid_until is None or today < self.valid_until)
+        return self.valid_from <= today and (self.valid_until is None or today <= self.valid_until)
 
 
 class KeyDirectory:

@@ -61,6 +61,9 @@ class Pan:
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("a PAN is not to be pickled or copied")
 
+    def __getstate__(self) -> Never:
+        raise TypeError("a PAN is not to be pickled or copied")
+
     def __copy__(self) -> Never:
         raise TypeError("a PAN is not to be pickled or copied")
 

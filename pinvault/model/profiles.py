@@ -44,6 +44,10 @@ class PinLength:
     minimum: int = 4
     maximum: int = 12
 
+    def allows(self, digits: int) -> bool:
+        """Whether a PIN of so many digits is let through."""
+        return self.minimum <= digits <= self.maximum
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RsaFieldProfile:

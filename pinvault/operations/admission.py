@@ -40,7 +40,8 @@ class Admission:
                 method=call.method,
                 pan_hash=index,
                 per_caller=grant.per_caller,
-                per_pan=grant.per_pan,
+                # A call without a PAN (an unbound envelope to format 1) has no account to keep.
+                per_pan=grant.per_pan if index is not None else None,
                 now=self.now(),
             )
         except LimitExceeded as exceeded:

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 
 from pinvault.model.call import Call
-from pinvault.model.errors import Reason, Refusal
-from pinvault.model.keys import Key, KeyDirectory, Mode, Usage
+from pinvault.model.keys import Key, KeyDirectory, Mode, Usage, require
 from pinvault.operations.admission import Admission
 from pinvault.policy.grants import Ask
 
@@ -35,6 +35,7 @@ class Keys:
     directory: KeyDirectory
     admission: Admission
     public_half: Callable[[str], bytes]
+    today: Callable[[], date]
 
     def list(self, call: Call, *, usage: Usage | None, page_size: int, after: str) -> KeyPage:
         """Give one page of the keys that the caller's rows for this method name."""
@@ -59,9 +60,15 @@ class Keys:
     def public_key(self, call: Call, *, name: str) -> tuple[PublicKey, ...]:
         """Give the public halves of a sealing key, the active version first."""
         active = self.directory.find(name, field="key")
+        require(
+            active,
+            usage=Usage.D1,
+            modes=frozenset({Mode.D}),
+            enciphers=True,  # the client does, under the public half
+            today=self.today(),
+            field="key",
+        )
         self._permit(call, active)
-        if active.usage is not Usage.D1 or active.mode is not Mode.D:
-            raise Refusal(Reason.KEY_USAGE_MISMATCH, field="key")
         others = [key for key in self.directory.versions(name) if key is not active]
         return tuple(PublicKey(key=key, spki=self.public_half(key.id)) for key in (active, *others))
 

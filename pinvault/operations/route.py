@@ -33,6 +33,7 @@ from pinvault.model.pins import (
 from pinvault.model.profiles import Profile, RsaFieldProfile, SealedJweProfile
 from pinvault.operations.admission import Admission
 from pinvault.policy.grants import Ask
+from pinvault.policy.translation import Permission, permission_for
 
 ENCIPHERING = frozenset({Mode.E, Mode.B})
 DECIPHERING = frozenset({Mode.D, Mode.B})
@@ -82,7 +83,7 @@ class Router:
         call.notes.keys.append(target.key)
         call.notes.sources.extend(_word(source) for source in sources)
         call.notes.target = _word(target)
-        self.admission.admit(call, _ask((*sources, target)), pan)
+        self.admission.admit(call, _ask(sources, target), pan)
 
     def _block_key(
         self, reference: str, block_format: Format, modes: frozenset[Mode], *, at: str
@@ -97,11 +98,14 @@ class Router:
         profile = self._profile(source.profile, at=f"{at}.profile")
         if not isinstance(profile, SealedJweProfile):
             raise Refusal(Reason.PROFILE_MISMATCH, field=f"{at}.profile")
-        versions = {key.id: key for key in self.keys.versions(profile.key)}
-        for key in versions.values():
+        today = self.today()
+        begun = {k.id: k for k in self.keys.versions(profile.key) if k.valid_from <= today}
+        if not begun:
+            raise Refusal(Reason.KEY_STATE, field=f"{at}.profile")
+        for key in begun.values():
             self._require(key, Usage.D1, DECIPHERING, at=f"{at}.profile")
         return SealedEnvelope(
-            profile=profile, keys=versions, pan=source.pan, ciphertext=source.ciphertext
+            profile=profile, keys=begun, pan=source.pan, ciphertext=source.ciphertext
         )
 
     def _profile(self, name: str, *, at: str) -> Profile:
@@ -130,15 +134,22 @@ def one_pan(*pans: Pan | None) -> Pan | None:
     return named[0] if named else None
 
 
-def _ask(parts: tuple[Sealed | Target, ...]) -> Ask:
-    """Collect what a grant must name: keys of PIN blocks, formats, profiles."""
+def _ask(sources: tuple[Sealed, ...], target: Target) -> Ask:
+    """Collect what a grant must name; a translation that the matrix forbids is refused here."""
+    parts = (*sources, target)
     blocks = [part for part in parts if isinstance(part, SealedBlock | BlockToMake)]
+    translations = frozenset(
+        permission_for(source.format, target.format)
+        for source in sources
+        if isinstance(source, SealedBlock) and isinstance(target, BlockToMake)
+    )
     return Ask(
         keys=frozenset(block.key.name for block in blocks),
         formats=frozenset(block.format for block in blocks),
         profiles=frozenset(
             part.profile.name for part in parts if isinstance(part, SealedEnvelope | FieldToMake)
         ),
+        translations=translations - {Permission.NONE},
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pinvault.model.errors import Reason, Refusal
 from pinvault.model.pins import Format
 from pinvault.policy.limits import Rate
+from pinvault.policy.translation import Permission
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,17 +24,19 @@ class Grant:
     keys: frozenset[str] = frozenset()
     formats: frozenset[Format] = frozenset()
     profiles: frozenset[str] = frozenset()
+    translations: frozenset[Permission] = frozenset()
     per_caller: Rate | None = None
     per_pan: Rate | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """What one call needs of a row: key names without version, formats, profile names."""
+    """What one call needs of a row; key names are without version."""
 
     keys: frozenset[str] = frozenset()
     formats: frozenset[Format] = frozenset()
     profiles: frozenset[str] = frozenset()
+    translations: frozenset[Permission] = frozenset()
 
 
 class Grants:
@@ -59,6 +62,7 @@ class Grants:
             (lambda row: ask.keys <= row.keys, Reason.KEY_NOT_GRANTED),
             (lambda row: ask.profiles <= row.profiles, Reason.PROFILE_NOT_GRANTED),
             (lambda row: ask.formats <= row.formats, Reason.FORMAT_NOT_GRANTED),
+            (lambda row: ask.translations <= row.translations, Reason.TRANSLATION_NOT_GRANTED),
         )
         for covers, reason in narrowings:
             rows = tuple(filter(covers, rows))

@@ -10,12 +10,13 @@ Rules:
 import logging
 import re
 import sys
-import traceback
 from collections.abc import Callable, MutableMapping
 from typing import Any, Final, TextIO
 
 import structlog
 from google.protobuf.message import Message
+
+from pinvault.model.faults import ClearedFault
 
 REMOVED: Final = "<removed>"
 SECRET_NAMES: Final = frozenset(
@@ -82,15 +83,8 @@ class Log:
 
     def fault(self, event: str, error: BaseException, **facts: object) -> None:
         """Tell of an exception by its type and frames."""
-        self._logger.error(event, error=type(error).__qualname__, frames=frames_of(error), **facts)
-
-
-def frames_of(error: BaseException) -> list[str]:
-    """Give `module.py:line function` of each frame, outermost first."""
-    return [
-        f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno} {frame.name}"
-        for frame in traceback.extract_tb(error.__traceback__)
-    ]
+        told = error if isinstance(error, ClearedFault) else ClearedFault.of(error)
+        self._logger.error(event, error=told.kind, frames=told.frames, **facts)
 
 
 def make_log(*, count: Callable[[], None], stream: TextIO | None = None, **bound: object) -> Log:

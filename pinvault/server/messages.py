@@ -5,7 +5,7 @@ Rules:
 - A place of the contract that this server does not serve is refused, never ignored.
 """
 
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -24,6 +24,7 @@ from pinvault.model.pins import (
 )
 from pinvault.v1 import key_pb2, resources_pb2
 
+ONE_DAY: Final = timedelta(days=1)
 FORMATS: Final = {
     "iso_format_0": Format.ISO_0,
     "iso_format_1": Format.ISO_1,
@@ -118,7 +119,7 @@ def write_key(key: model.Key) -> key_pb2.Key:
         state=STATES[key.state],
         origin=ORIGINS[key.origin],
         valid_from=_midnight(key.valid_from),
-        valid_until=_midnight(key.valid_until) if key.valid_until is not None else None,
+        valid_until=_midnight(key.valid_until + ONE_DAY) if key.valid_until is not None else None,
     )
 
 

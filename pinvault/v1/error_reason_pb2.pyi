@@ -37,6 +37,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED, with RetryInfo. The caller's rate is used up."""
     ERROR_REASON_PAN_RATE_EXCEEDED: _ErrorReason.ValueType  # 7
     """RESOURCE_EXHAUSTED, with RetryInfo. The caller's rate for this PAN is used up."""
+    ERROR_REASON_TRANSLATION_NOT_GRANTED: _ErrorReason.ValueType  # 8
+    """PERMISSION_DENIED. The caller's rows name both formats, and not this step between them."""
     ERROR_REASON_REQUEST_MALFORMED: _ErrorReason.ValueType  # 16
     """INVALID_ARGUMENT. The message is not a valid encoding of the method's request."""
     ERROR_REASON_REQUEST_INVALID: _ErrorReason.ValueType  # 17
@@ -58,13 +60,15 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_KEY_STATE: _ErrorReason.ValueType  # 34
     """FAILED_PRECONDITION. The key is retired, outside its cryptoperiod, or may only decipher."""
     ERROR_REASON_FORMAT_KEY_MISMATCH: _ErrorReason.ValueType  # 35
-    """INVALID_ARGUMENT. The format cannot be enciphered under a key of this algorithm."""
+    """INVALID_ARGUMENT. Format, block length and the key's algorithm do not fit together."""
     ERROR_REASON_PROFILE_UNKNOWN: _ErrorReason.ValueType  # 36
     """NOT_FOUND. The configuration has no such envelope profile."""
     ERROR_REASON_PROFILE_MISMATCH: _ErrorReason.ValueType  # 37
     """INVALID_ARGUMENT. The profile exists, for the other direction or for another kind of call."""
     ERROR_REASON_PAN_MISMATCH: _ErrorReason.ValueType  # 38
     """INVALID_ARGUMENT. The PANs of source and target differ; a PIN never changes its PAN."""
+    ERROR_REASON_TRANSLATION_FORBIDDEN: _ErrorReason.ValueType  # 39
+    """INVALID_ARGUMENT. A PIN block that is bound to a PAN never becomes one that is not (PCI PIN 3-3)."""
     ERROR_REASON_PIN_SOURCE_REFUSED: _ErrorReason.ValueType  # 48
     """INVALID_ARGUMENT. The PIN source could not be opened. Nothing more is said."""
     ERROR_REASON_ENVELOPE_EXPIRED: _ErrorReason.ValueType  # 49
@@ -104,6 +108,8 @@ ERROR_REASON_CALLER_RATE_EXCEEDED: ErrorReason.ValueType  # 6
 """RESOURCE_EXHAUSTED, with RetryInfo. The caller's rate is used up."""
 ERROR_REASON_PAN_RATE_EXCEEDED: ErrorReason.ValueType  # 7
 """RESOURCE_EXHAUSTED, with RetryInfo. The caller's rate for this PAN is used up."""
+ERROR_REASON_TRANSLATION_NOT_GRANTED: ErrorReason.ValueType  # 8
+"""PERMISSION_DENIED. The caller's rows name both formats, and not this step between them."""
 ERROR_REASON_REQUEST_MALFORMED: ErrorReason.ValueType  # 16
 """INVALID_ARGUMENT. The message is not a valid encoding of the method's request."""
 ERROR_REASON_REQUEST_INVALID: ErrorReason.ValueType  # 17
@@ -125,13 +131,15 @@ ERROR_REASON_KEY_USAGE_MISMATCH: ErrorReason.ValueType  # 33
 ERROR_REASON_KEY_STATE: ErrorReason.ValueType  # 34
 """FAILED_PRECONDITION. The key is retired, outside its cryptoperiod, or may only decipher."""
 ERROR_REASON_FORMAT_KEY_MISMATCH: ErrorReason.ValueType  # 35
-"""INVALID_ARGUMENT. The format cannot be enciphered under a key of this algorithm."""
+"""INVALID_ARGUMENT. Format, block length and the key's algorithm do not fit together."""
 ERROR_REASON_PROFILE_UNKNOWN: ErrorReason.ValueType  # 36
 """NOT_FOUND. The configuration has no such envelope profile."""
 ERROR_REASON_PROFILE_MISMATCH: ErrorReason.ValueType  # 37
 """INVALID_ARGUMENT. The profile exists, for the other direction or for another kind of call."""
 ERROR_REASON_PAN_MISMATCH: ErrorReason.ValueType  # 38
 """INVALID_ARGUMENT. The PANs of source and target differ; a PIN never changes its PAN."""
+ERROR_REASON_TRANSLATION_FORBIDDEN: ErrorReason.ValueType  # 39
+"""INVALID_ARGUMENT. A PIN block that is bound to a PAN never becomes one that is not (PCI PIN 3-3)."""
 ERROR_REASON_PIN_SOURCE_REFUSED: ErrorReason.ValueType  # 48
 """INVALID_ARGUMENT. The PIN source could not be opened. Nothing more is said."""
 ERROR_REASON_ENVELOPE_EXPIRED: ErrorReason.ValueType  # 49

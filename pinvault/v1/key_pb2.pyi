@@ -417,7 +417,7 @@ class Key(_message.Message):
 
     @_builtins.property
     def valid_until(self) -> _timestamp_pb2.Timestamp:
-        """Output only. The end of its cryptoperiod, absent when it has none."""
+        """Output only. The moment at which its cryptoperiod is over, absent when it has no end."""
 
     def __init__(
         self,

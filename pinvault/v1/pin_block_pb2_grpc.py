@@ -57,7 +57,7 @@ class PinBlockServiceServicer:
         The caller must hold a grant for this method that names the source's key or
         profile, the target's key or profile, and the formats. Where the target is
         deterministic (format 0), the grant also sets a rate per PAN. An envelope
-        source is used up by the call, whatever its outcome.
+        source that opens in its time is used up by the call, whatever its outcome.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

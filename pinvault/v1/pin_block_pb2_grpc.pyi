@@ -39,7 +39,7 @@ class PinBlockServiceStub:
     The caller must hold a grant for this method that names the source's key or
     profile, the target's key or profile, and the formats. Where the target is
     deterministic (format 0), the grant also sets a rate per PAN. An envelope
-    source is used up by the call, whatever its outcome.
+    source that opens in its time is used up by the call, whatever its outcome.
     """
     EncryptPinChange: _grpc.UnaryUnaryMultiCallable[_pin_block_pb2.EncryptPinChangeRequest, _pin_block_pb2.EncryptPinChangeResponse]
     """Enciphers the two PINs of a PIN change as the `pin` and `oldPin` fields of one partner profile, in one call and one audit record.
@@ -59,7 +59,7 @@ class PinBlockServiceAsyncStub(PinBlockServiceStub):
     The caller must hold a grant for this method that names the source's key or
     profile, the target's key or profile, and the formats. Where the target is
     deterministic (format 0), the grant also sets a rate per PAN. An envelope
-    source is used up by the call, whatever its outcome.
+    source that opens in its time is used up by the call, whatever its outcome.
     """
     EncryptPinChange: _aio.UnaryUnaryMultiCallable[_pin_block_pb2.EncryptPinChangeRequest, _pin_block_pb2.EncryptPinChangeResponse]  # type: ignore[assignment]
     """Enciphers the two PINs of a PIN change as the `pin` and `oldPin` fields of one partner profile, in one call and one audit record.
@@ -82,7 +82,7 @@ class PinBlockServiceServicer(metaclass=_abc_1.ABCMeta):
         The caller must hold a grant for this method that names the source's key or
         profile, the target's key or profile, and the formats. Where the target is
         deterministic (format 0), the grant also sets a rate per PAN. An envelope
-        source is used up by the call, whatever its outcome.
+        source that opens in its time is used up by the call, whatever its outcome.
         """
 
     @_abc_1.abstractmethod

@@ -5,7 +5,8 @@ Rules:
   key; every other header member is refused, so nothing can be negotiated.
 - The content key is unwrapped in the HSM. When that fails, a random one takes its
   place and the authentication tag fails instead: bad padding looks like any other fault.
-- What is sealed is JSON with exactly `pin`, `nonce`, `exp` and, where bound, `pan`.
+- What is sealed is JSON with `pin`, `nonce`, `exp` and, where bound, `pan`, and no other member.
+- There is one way to write an envelope: bits of base64 that carry nothing must be zero.
 - Whatever is wrong before the tag has been checked is `Malformed` and nothing else.
 """
 
@@ -26,14 +27,18 @@ from pinvault.clearzone.pin import MAX_DIGITS, MIN_DIGITS, Malformed, Pin
 from pinvault.model.call import Deadline
 from pinvault.model.keys import Key
 from pinvault.model.pan import Pan
+from pinvault.model.profiles import PinLength
 
 CONTENT_KEY_BYTES = 32
+ANY_LENGTH = PinLength()
 IV_BYTES = 12
 TAG_BYTES = 16
 PADDINGS: Mapping[str, RsaPadding] = {
     "RSA-OAEP": RsaPadding.OAEP_SHA1,
     "RSA-OAEP-256": RsaPadding.OAEP_SHA256,
 }
+# What reading JSON can raise: wrong types and values, text that is no UTF-8, nesting without end.
+_UNREADABLE = (ValueError, RecursionError)
 _COMPACT = re.compile(rb"[A-Za-z0-9_-]{2,1024}(\.[A-Za-z0-9_-]{2,6144}){4}")
 _PIN = re.compile(rb'"([0-9]{%d,%d})"' % (MIN_DIGITS, MAX_DIGITS))
 
@@ -46,9 +51,9 @@ class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class _Content(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pin: msgspec.Raw
-    nonce: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9_-]{16,64}$")]
+    nonce: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{16,64}\Z")]
     exp: Annotated[int, msgspec.Meta(gt=0, lt=1 << 40)]
-    pan: Annotated[str, msgspec.Meta(pattern="^[0-9]{12,19}$")] | None = None
+    pan: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{12,19}\Z")] | None = None
 
     def __repr__(self) -> str:
         return "<sealed content>"
@@ -68,10 +73,10 @@ class Opened:
     pan: Pan | None
     _pin: msgspec.Raw = field(repr=False)
 
-    def pin(self) -> Pin:
-        """Give the PIN, or raise Malformed when it is not 4 to 12 digits."""
+    def pin(self, allowed: PinLength = ANY_LENGTH) -> Pin:
+        """Give the PIN, or raise Malformed when it is not digits of an allowed number."""
         match = _PIN.fullmatch(bytes(self._pin))
-        if match is None:
+        if match is None or not allowed.allows(len(match[1])):
             raise Malformed
         return Pin(match[1])
 
@@ -93,7 +98,7 @@ def open_jwe(
 def _chosen(protected: bytes, keys: Mapping[str, Key]) -> tuple[Key, RsaPadding]:
     try:
         header = msgspec.json.decode(protected, type=_Header)
-    except msgspec.MsgspecError:
+    except _UNREADABLE:
         raise Malformed from None
     key = keys.get(header.kid)
     if key is None or header.alg != key.jwa:
@@ -125,19 +130,22 @@ def _decrypt(content_key: bytes, *, iv: bytes, sealed: tuple[bytes, bytes], aad:
 def _read(content: bytes, key_id: str) -> Opened:
     try:
         sealed = msgspec.json.decode(content, type=_Content)
-    except msgspec.MsgspecError:
+        return Opened(
+            key_id=key_id,
+            nonce=f"{key_id} {sealed.nonce}".encode(),
+            expires=sealed.exp,
+            pan=Pan(sealed.pan) if sealed.pan is not None else None,
+            _pin=sealed.pin,
+        )
+    except _UNREADABLE:
         raise Malformed from None
-    return Opened(
-        key_id=key_id,
-        nonce=f"{key_id} {sealed.nonce}".encode(),
-        expires=sealed.exp,
-        pan=Pan(sealed.pan) if sealed.pan is not None else None,
-        _pin=sealed.pin,
-    )
 
 
 def _unbase64(text: bytes) -> bytes:
     """Decode base64url without padding, whose alphabet has been checked."""
     if len(text) % 4 == 1:
         raise Malformed
-    return base64.urlsafe_b64decode(text + b"=" * (-len(text) % 4))
+    data = base64.urlsafe_b64decode(text + b"=" * (-len(text) % 4))
+    if base64.urlsafe_b64encode(data).rstrip(b"=") != text:
+        raise Malformed
+    return data

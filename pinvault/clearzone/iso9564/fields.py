@@ -9,6 +9,7 @@ from pinvault.clearzone.opening import digits_of
 from pinvault.clearzone.pin import MAX_DIGITS, MIN_DIGITS, Malformed, Pin
 from pinvault.model.pan import Pan
 
+FIELD_BYTES = 8
 FIELD_NIBBLES = 16
 DIGIT_NIBBLES = 14
 
@@ -52,6 +53,8 @@ def split(field: bytes, *, control: bytes, fill_alphabet: bytes) -> Pin:
     Every nibble is looked at before the verdict, so that the time does not tell
     which one was wrong.
     """
+    if len(field) != FIELD_BYTES:
+        raise Malformed
     nibbles = hexlify(field)
     length = int(nibbles[1:2], 16)
     faults = nibbles[:1] != control

@@ -1,0 +1,53 @@
+"""Which PIN block format may become which: PCI PIN requirement 3-3 as a table.
+
+Rules:
+- A block that is bound to a PAN never becomes one that is not, and keeps its PAN.
+- Format 1 becomes a bound format only where a grant allows it: the block does not say
+  whose PIN it is, so whoever may do this may give a PIN any PAN.
+- From AES to TDES is a step down, and only where a grant allows it.
+"""
+
+from enum import StrEnum, unique
+from types import MappingProxyType
+
+from pinvault.model.errors import Reason, Refusal
+from pinvault.model.pins import Format
+
+
+@unique
+class Permission(StrEnum):
+    """What a translation needs besides the formats being granted."""
+
+    NONE = "none"
+    ISO_1_TO_PAN = "iso-1-to-pan"
+    AES_TO_TDES = "aes-to-tdes"
+
+
+_0, _1, _3, _4 = Format.ISO_0, Format.ISO_1, Format.ISO_3, Format.ISO_4
+
+# From, to: what it needs. What is not in the table is forbidden.
+MATRIX = MappingProxyType(
+    {
+        (_0, _0): Permission.NONE,
+        (_0, _3): Permission.NONE,
+        (_0, _4): Permission.NONE,
+        (_3, _0): Permission.NONE,
+        (_3, _3): Permission.NONE,
+        (_3, _4): Permission.NONE,
+        (_4, _0): Permission.AES_TO_TDES,
+        (_4, _3): Permission.AES_TO_TDES,
+        (_4, _4): Permission.NONE,
+        (_1, _1): Permission.NONE,
+        (_1, _0): Permission.ISO_1_TO_PAN,
+        (_1, _3): Permission.ISO_1_TO_PAN,
+        (_1, _4): Permission.ISO_1_TO_PAN,
+    }
+)
+
+
+def permission_for(source: Format, target: Format) -> Permission:
+    """Give what the translation needs, or refuse it."""
+    permission = MATRIX.get((source, target))
+    if permission is None:
+        raise Refusal(Reason.TRANSLATION_FORBIDDEN, field="target.pin_block.format")
+    return permission
