@@ -160,7 +160,12 @@ def build(
             encrypt_pin=EncryptPin(router, zone), encrypt_pin_change=EncryptPinChange(router, zone)
         ),
         KeyService(
-            keys=Keys(directory=directory, admission=admission, public_half=device.public_key)
+            keys=Keys(
+                directory=directory,
+                admission=admission,
+                public_half=device.public_key,
+                today=lambda: TODAY,
+            )
         ),
     )
     metrics = Metrics(CollectorRegistry())

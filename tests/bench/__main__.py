@@ -1,0 +1,76 @@
+"""`python -m tests.bench [NAME] [--json]`: run by `./dev bench`."""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+
+import grpc
+from rich.console import Console
+
+from hsm.errors import HsmError
+from pinvault.development.environment import Environment
+from pinvault.development.server import ServerFailed
+from tests.bench import encrypt_pin, lane, server_kinds, start
+from tests.bench.child import BenchFailed
+from tests.bench.place import workplace
+from tests.bench.report import Table, as_data, show
+
+BENCHMARKS: dict[str, Callable[[Environment], list[Table]]] = {
+    "encrypt-pin": encrypt_pin.run,
+    "start": start.run,
+    "server-kinds": server_kinds.run,
+    "lane": lane.run,
+}
+
+PIPED_WIDTH = 120
+
+
+def main() -> int:
+    """Run one benchmark, or all."""
+    parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
+    parser.add_argument("name", nargs="?", choices=BENCHMARKS, help="without it, all")
+    parser.add_argument("--json", action="store_true", help="print the tables as JSON")
+    told = parser.parse_args()
+    names = [told.name] if told.name else list(BENCHMARKS)
+    try:
+        with workplace() as environment:
+            console = None if told.json else Console(width=_width())
+            found = {name: _run(name, environment, console) for name in names}
+    except (BenchFailed, HsmError, ServerFailed) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    if told.json:
+        data = {name: as_data(tables) for name, tables in found.items()}
+        print(json.dumps({"machine": _machine(), "benchmarks": data}, indent=2))
+    return 0
+
+
+def _machine() -> dict[str, object]:
+    return {
+        "cores": len(os.sched_getaffinity(0)),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "grpcio": grpc.__version__,
+    }
+
+
+def _width() -> int | None:
+    return None if sys.stdout.isatty() else PIPED_WIDTH
+
+
+def _run(name: str, environment: Environment, console: Console | None) -> list[Table]:
+    print(f"bench: {name} ...", file=sys.stderr, flush=True)
+    began = time.monotonic()
+    tables = BENCHMARKS[name](environment)
+    print(f"bench: {name}, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    if console is not None:
+        show(tables, console)
+    return tables
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""The documents: what they show runs, what they name exists, what they list is complete."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pinvault.development.configuration import Settings
+from pinvault.development.environment import Environment
+from pinvault.development.server import RunningServer
+from pinvault.model.errors import TEXTS, Reason
+from pinvault.server.status import CODES
+
+BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+DOCUMENTS = ("README.md", "SECURITY.md", *(f"docs/{name}.md" for name in (
+    "audit-log", "changelog", "errors", "journey", "operations", "threat-model")))  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tour(make_environment: Callable[[Settings], Environment]) -> Iterator[RunningServer]:
+    """What `./dev run` leaves up."""
+    with RunningServer(make_environment(Settings(per_pan="1000/h"))) as running:
+        yield running
+
+
+def blocks(repository: Path) -> list[tuple[str, str]]:
+    return BLOCK.findall((repository / "README.md").read_text())
+
+
+def test_the_readme_shows_commands_and_a_program(repository: Path) -> None:
+    kinds = [kind for kind, _ in blocks(repository)]
+    assert kinds.count("sh") >= 4
+    assert kinds.count("python") == 1
+
+
+def test_everything_that_the_readme_shows_runs(repository: Path, tour: RunningServer) -> None:
+    """Ports and folder are those of this test's server; the rest is as it is printed."""
+    root = tour.environment.root
+    for kind, shown in blocks(repository):
+        if shown.startswith("./dev demo"):
+            continue  # tests/e2e/test_demo.py runs it
+        text = shown.replace(".dev/run", str(root))
+        text = text.replace("localhost:8443", f"localhost:{tour.port}")
+        text = text.replace("127.0.0.1:9443", f"127.0.0.1:{tour.admin_port}")
+        text = text.replace(".venv/bin/python", sys.executable)
+        text = text.replace(".venv/bin/buf", str(Path(sys.executable).with_name("buf")))
+        command = [sys.executable, "-c", text] if kind == "python" else ["bash", "-euc", text]
+        done = subprocess.run(
+            command,
+            cwd=repository,
+            env={**os.environ, "PYTHONPATH": str(repository)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, (shown, done.stdout, done.stderr)
+        assert done.stdout
+
+
+def test_the_table_of_errors_is_complete(repository: Path) -> None:
+    text = (repository / "docs/errors.md").read_text()
+    for reason in Reason:
+        assert f"| `{reason.value}` | {CODES[reason].name} | {TEXTS[reason]} |" in text
+    assert text.count("\n| `") == len(Reason)
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links_lead_somewhere(repository: Path, name: str) -> None:
+    document = repository / name
+    for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
+        assert (document.parent / target).exists(), target
+
+
+def test_every_guarantee_names_tests_that_exist(repository: Path) -> None:
+    rows = [
+        line for line in (repository / "SECURITY.md").read_text().splitlines() if "| **" in line
+    ]
+    assert len(rows) > 10
+    for row in rows:
+        named = re.findall(r"`([a-z0-9_/]+(?:\.py)?)`", row.rsplit("|", 2)[1])
+        assert named or "./dev lint" in row, row
+        for path in named:
+            assert (repository / "tests" / path).exists(), path
+    threats = (repository / "docs/threat-model.md").read_text()
+    for path in re.findall(r"`([a-z_/]*test_[a-z_]+\.py)`", threats):
+        assert list((repository / "tests").rglob(Path(path).name)), path
