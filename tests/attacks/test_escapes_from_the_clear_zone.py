@@ -46,7 +46,7 @@ def test_what_no_parser_can_read_has_the_one_face(zone: World, name: str) -> Non
 
 
 def test_an_envelope_can_be_written_in_one_way_only(zone: World) -> None:
-    """Bits of base64 that carry nothing could else be flipped, and the envelope would still open."""
+    """Else bits of base64 that carry nothing could be flipped, and it would still open."""
     compact = zones.sealed()
     last = ALPHABET[ALPHABET.index(compact[-1:]) ^ 1 :][:1]
     assert zones.reason_of(zone, envelope(compact[:-1] + last)) is Reason.PIN_SOURCE_REFUSED
