@@ -206,20 +206,14 @@ def build_worker(loaded: Loaded, *, index: int, pulse_fd: int, port: int) -> Wor
     metrics = Metrics(REGISTRY)
     log = make_log(count=metrics.redacted, stream=os.fdopen(keep, "w", buffering=1), worker=index)
     _require_protection(loaded, log)
-    listening = _listening(loaded, log, port)
+    _require_files(loaded)
 
     ring = read_keyring(loaded)
     directory = key_directory(ring)
     device = open_device(loaded, ring)
     secrets = Secrets.derive(device, active_key(loaded, directory, "index").id)
     audit = open_audit_log(loaded, device, directory, secrets, index)
-    state = loaded.file(loaded.config.state.directory)
-    table = SharedTable.open(
-        state / "limits.table", secret=secrets.table, slots=loaded.config.state.slots
-    )
-    gate = _build_gate(loaded, device, directory, secrets, table, audit, metrics, log)
-    # Last, so that what stops a start is told on the real standard error.
-    _watch_handshakes(audit, metrics, log, keep)
+    table = open_table(loaded, secrets)
 
     def condition() -> Pulse:
         return _condition(device, audit, loaded.config.hsm.hang_after_s)
@@ -229,16 +223,27 @@ def build_worker(loaded: Loaded, *, index: int, pulse_fd: int, port: int) -> Wor
         device.close()
         table.close()
 
-    return Worker(
-        listening=listening,
-        gate=gate,
-        services=("PinBlockService", "KeyService"),
-        condition=condition,
-        close=close,
-        pulse_fd=pulse_fd,
-        metrics=metrics,
-        log=log,
-    )
+    watch = _watch_handshakes(audit, metrics, log, keep)  # from here on gRPC is at work
+    try:
+        return Worker(
+            listening=_listening(loaded, log, port),
+            gate=_build_gate(loaded, device, directory, secrets, table, audit, metrics, log),
+            services=("PinBlockService", "KeyService"),
+            condition=condition,
+            close=close,
+            pulse_fd=pulse_fd,
+            metrics=metrics,
+            log=log,
+        )
+    except BaseException:
+        watch.stop()
+        raise
+
+
+def open_table(loaded: Loaded, secrets: Secrets) -> SharedTable:
+    """Open the host's table of limits and spent envelopes."""
+    path = loaded.file(loaded.config.state.directory) / "limits.table"
+    return SharedTable.open(path, secret=secrets.table, slots=loaded.config.state.slots)
 
 
 def _build_gate(
@@ -292,6 +297,14 @@ def _build_gate(
     )
 
 
+def _require_files(loaded: Loaded) -> None:
+    for option in ("certificate_file", "private_key_file", "client_ca_file"):
+        path = loaded.file(getattr(loaded.config.server.tls, option))
+        if not os.access(path, os.R_OK):
+            text = f"{path} cannot be read: correct the path or its mode"
+            raise ConfigError(loaded.path, f"server.tls.{option}", text)
+
+
 def _listening(loaded: Loaded, log: Log, port: int) -> Listening:
     server = loaded.config.server
     files = TlsFiles(
@@ -299,11 +312,6 @@ def _listening(loaded: Loaded, log: Log, port: int) -> Listening:
         private_key=loaded.file(server.tls.private_key_file),
         client_ca=loaded.file(server.tls.client_ca_file),
     )
-    for option in ("certificate_file", "private_key_file", "client_ca_file"):
-        path = loaded.file(getattr(server.tls, option))
-        if not os.access(path, os.R_OK):
-            text = f"{path} cannot be read: correct the path or its mode"
-            raise ConfigError(loaded.path, f"server.tls.{option}", text)
     return Listening(
         address=f"{server.listen.rpartition(':')[0]}:{port}",
         credentials=credentials(files, log),
@@ -322,7 +330,7 @@ def _require_protection(loaded: Loaded, log: Log) -> None:
         log.warning("protection missing", weakness=weakness)
 
 
-def _watch_handshakes(audit: AuditLog, metrics: Metrics, log: Log, keep: int) -> None:
+def _watch_handshakes(audit: AuditLog, metrics: Metrics, log: Log, keep: int) -> core_log.Watch:
     def refused(cause: str) -> None:
         metrics.tls_refused()
         audit.append(
@@ -333,7 +341,7 @@ def _watch_handshakes(audit: AuditLog, metrics: Metrics, log: Log, keep: int) ->
     def other(severity: str, source: str) -> None:
         log.warning("grpc core", severity=severity, source=source)
 
-    core_log.watch(refused=refused, other=other, keep=keep)
+    return core_log.watch(refused=refused, other=other, keep=keep)
 
 
 def _condition(device: Device, audit: AuditLog, hang_after_s: float) -> Pulse:

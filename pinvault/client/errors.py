@@ -36,17 +36,16 @@ class PinvaultError(Exception):
 
 
 class SealingKeyChanged(Exception):
-    """The server's sealing key is not the one that was pinned: nothing was sealed.
+    """The server offers no sealing key that was pinned: nothing was sealed.
 
-    Compare the new thumbprint with the operator by another way before pinning it.
+    Compare a new thumbprint with the operator by another way before pinning it.
     """
 
-    def __init__(self, *, pinned: str, offered: str) -> None:
+    def __init__(self, *, offered: tuple[str, ...]) -> None:
         super().__init__(
-            "the server offers another sealing key than the pinned one: "
+            "the server offers no sealing key that is pinned: "
             "confirm the new thumbprint with the operator before you pin it"
         )
-        self.pinned = pinned
         self.offered = offered
 
 

@@ -4,13 +4,14 @@ Rules:
 - mTLS always; a deadline on every call.
 - Only what may safely be said twice is retried: reads of keys, and PIN blocks. An
   envelope is used up by its call, so a call with one is made once.
-- The sealing key is fetched once and, when a thumbprint is pinned, must be that key.
+- The sealing key is kept for ten minutes, so that a rotation is followed; where
+  thumbprints are pinned, it is the newest key that is one of them, or none.
 """
 
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -41,6 +42,9 @@ from pinvault.v1 import (
 TIMEOUT_S = 5.0
 ATTEMPTS = 3
 FIRST_PAUSE_S = 0.05
+SEALING_KEY_MAX_AGE_S = 600.0
+# A server that stops cancels what it has not begun.
+_AWAY = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
 _OPTIONS = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
@@ -56,13 +60,14 @@ def connect(
     private_key: Path | bytes,
     sealing_profile: str = "sealed-pin",
     sealing_key: str = "pin-seal",
-    thumbprint: str | None = None,
+    thumbprints: Collection[str] = (),
     timeout_s: float = TIMEOUT_S,
 ) -> "Vault":
     """Connect to `host:port` with mTLS; PEM as bytes or files.
 
     `sealing_profile` and `sealing_key` name the server's incoming profile and its key.
-    `thumbprint` (RFC 7638, base64url) pins that key: get it from the operator.
+    `thumbprints` (RFC 7638, base64url) pin that key: get them from the operator, the next
+    one before a rotation.
     """
     credentials = grpc.ssl_channel_credentials(_pem(ca), _pem(private_key), _pem(certificate))
     channel = grpc.secure_channel(target, credentials, options=_OPTIONS)
@@ -70,7 +75,7 @@ def connect(
         channel,
         sealing_profile=sealing_profile,
         sealing_key=sealing_key,
-        thumbprint=thumbprint,
+        thumbprints=thumbprints,
         timeout_s=timeout_s,
     )
 
@@ -84,7 +89,7 @@ class Vault:
         *,
         sealing_profile: str,
         sealing_key: str,
-        thumbprint: str | None,
+        thumbprints: Collection[str],
         timeout_s: float,
     ) -> None:
         self._channel = channel
@@ -92,9 +97,10 @@ class Vault:
         self._keys = key_pb2_grpc.KeyServiceStub(channel)
         self._sealing_profile = sealing_profile
         self._sealing_key_name = sealing_key
-        self._thumbprint = thumbprint
+        self._thumbprints = frozenset(thumbprints)
         self._timeout_s = timeout_s
         self._sealing_key: SealingKey | None = None
+        self._fetched_at = 0.0
         self._fetching = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -116,8 +122,8 @@ class Vault:
         """Seal a PIN of 4 to 12 digits for one call.
 
         It is good for `lifetime_s` seconds and, with `pan`, for that card only. The first
-        use fetches the server's public key. Raises SealingKeyChanged when it is not the
-        pinned one, ValueError (without the PIN) when the PIN is none.
+        use fetches the server's public key. Raises SealingKeyChanged when it is no pinned
+        one, ValueError (without the PIN) when the PIN is none.
         """
         ciphertext = seal(
             pin, key=self.sealing_key(), pan=pan, expires=int(time.time()) + lifetime_s
@@ -125,10 +131,12 @@ class Vault:
         return SealedPin(profile=self._sealing_profile, ciphertext=ciphertext, pan=pan)
 
     def sealing_key(self, *, refresh: bool = False) -> SealingKey:
-        """Give the server's sealing key, fetched once; `refresh` fetches it again."""
+        """Give the server's sealing key; it is fetched again every ten minutes, or to `refresh`."""
         with self._fetching:
-            if self._sealing_key is None or refresh:
+            age = time.monotonic() - self._fetched_at
+            if self._sealing_key is None or refresh or age > SEALING_KEY_MAX_AGE_S:
                 self._sealing_key = self._fetch_sealing_key()
+                self._fetched_at = time.monotonic()
             return self._sealing_key
 
     def encrypt_pin(
@@ -197,11 +205,14 @@ class Vault:
     def _fetch_sealing_key(self) -> SealingKey:
         request = key_pb2.GetPublicKeyRequest(key=self._sealing_key_name)
         reply = self._call(self._keys.GetPublicKey, request, repeatable=True)
-        jwk = reply.jwks.keys[0]
-        key = SealingKey.from_jwk(kid=jwk.kid, alg=jwk.alg, n=jwk.n, e=jwk.e)
-        if self._thumbprint is not None and key.thumbprint != self._thumbprint:
-            raise SealingKeyChanged(pinned=self._thumbprint, offered=key.thumbprint)
-        return key
+        offered = [
+            SealingKey.from_jwk(kid=jwk.kid, alg=jwk.alg, n=jwk.n, e=jwk.e)
+            for jwk in reply.jwks.keys
+        ]
+        for key in offered:  # newest first
+            if not self._thumbprints or key.thumbprint in self._thumbprints:
+                return key
+        raise SealingKeyChanged(offered=tuple(key.thumbprint for key in offered))
 
     def _call(
         self,
@@ -221,7 +232,7 @@ class Vault:
                 return method(request, timeout=max(left, 0.001))
             except grpc.RpcError as error:
                 found = from_rpc(error)
-            again = repeatable and found.code is grpc.StatusCode.UNAVAILABLE and attempt < ATTEMPTS
+            again = repeatable and found.code in _AWAY and attempt < ATTEMPTS
             if not again or pause >= left:
                 raise found
             time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter

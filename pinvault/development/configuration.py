@@ -44,6 +44,7 @@ directory = "audit"
 
 [state]
 directory = "state"
+slots = {settings.slots}
 
 [profiles.sealed-pin]
 kind = "sealed-jwe"
@@ -102,6 +103,7 @@ class Settings:
     workers: int = 1
     confine_to_core: bool = True
     threads: int = 64
+    slots: int = 65_536
     identity: str = "spiffe"
     reflection: bool = True
     per_caller: str = "500/s"

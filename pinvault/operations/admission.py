@@ -31,17 +31,17 @@ class Admission:
 
     def admit(self, call: Call, ask: Ask, pan: Pan | None = None) -> None:
         """Note the PAN's index; then let the call pass, or refuse."""
-        index = self.pans.of(pan) if pan is not None else None
-        call.notes.pan_index = index.hex() if index is not None else ""
+        call.notes.pan_index = self.pans.of(pan).hex() if pan is not None else ""
+        account = self.pans.account_of(pan) if pan is not None else None
         grant = self.grants.permit(ask, caller=call.caller, method=call.method)
         try:
             self.limits.check(
                 caller=call.caller,
                 method=call.method,
-                pan_hash=index,
+                pan_hash=account,
                 per_caller=grant.per_caller,
                 # A call without a PAN (an unbound envelope to format 1) has no account to keep.
-                per_pan=grant.per_pan if index is not None else None,
+                per_pan=grant.per_pan if account is not None else None,
                 now=self.now(),
             )
         except LimitExceeded as exceeded:

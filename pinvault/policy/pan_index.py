@@ -24,5 +24,13 @@ class PanIndex:
         """Give the 32-byte index of a PAN."""
         return hmac.digest(self._key, pan.digits().encode(), "sha256")
 
+    def account_of(self, pan: Pan) -> bytes:
+        """Give the 32-byte index of what a PIN block depends on of a PAN: limits are kept by it.
+
+        Kept by the whole PAN, a limit could be passed by with another check digit or another
+        prefix, which give the very same format 0 block.
+        """
+        return hmac.digest(self._key, b"account " + pan.account().encode(), "sha256")
+
     def __repr__(self) -> str:
         return "<PAN index>"

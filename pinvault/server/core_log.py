@@ -34,9 +34,20 @@ def source_of(line: bytes) -> tuple[str, str] | None:
     return (match[1].decode(), match[2].decode()) if match else None
 
 
-def watch(
-    *, refused: Callable[[str], None], other: Callable[[str, str], None], keep: int
-) -> threading.Thread:
+class Watch:
+    """The lead from descriptor 2; `stop` puts the descriptor back and waits for the last line."""
+
+    def __init__(self, thread: threading.Thread, keep: int) -> None:
+        self._thread = thread
+        self._keep = keep
+
+    def stop(self) -> None:
+        """End it: for a start that failed, whose error is to be seen."""
+        os.dup2(self._keep, 2)
+        self._thread.join()
+
+
+def watch(*, refused: Callable[[str], None], other: Callable[[str, str], None], keep: int) -> Watch:
     """Lead file descriptor 2 through a pipe and read it.
 
     `keep` is the descriptor to which lines that are not the core's still go; `refused`
@@ -54,7 +65,7 @@ def watch(
 
     thread = threading.Thread(target=read, name="core-log", daemon=True)
     thread.start()
-    return thread
+    return Watch(thread, keep)
 
 
 def _sort(

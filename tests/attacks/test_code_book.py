@@ -63,6 +63,19 @@ def test_the_book_of_a_card_ends_at_the_limit_even_after_a_restart(limited: Envi
         assert (more, refusals) == (set(), ["PAN_RATE_EXCEEDED"] * 5)
 
 
+ALIASES = ("5060990000000151003", "9990990000000151002", "0990000000151009", "990000000151001")
+
+
+def test_another_prefix_or_check_digit_is_the_same_account(limited: Environment) -> None:
+    """A format 0 block depends on twelve digits of the PAN; PANs that share them share its book."""
+    with RunningServer(limited) as server, server.connect() as vault:
+        block = guess(vault, limited, 0, PAN)
+        for alias in ALIASES:
+            assert guess(vault, limited, 0, alias) == block
+        _, refusals = collect(server, range(LIMIT), pan=ALIASES[0])
+    assert refusals == ["PAN_RATE_EXCEEDED"] * (1 + len(ALIASES))
+
+
 def test_another_method_does_not_open_another_account(limited: Environment) -> None:
     with RunningServer(limited) as server, server.connect() as vault:
         for number in range(LIMIT):

@@ -40,7 +40,7 @@ def from_envelopes(port: int, count: int) -> list[bytes]:
             channel,
             sealing_profile="sealed-pin",
             sealing_key="pin-seal",
-            thumbprint=None,
+            thumbprints=(),
             timeout_s=10.0,
         )
         return [from_envelope(vault.sealing_key()) for _ in range(count)]

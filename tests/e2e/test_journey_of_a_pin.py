@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from pinvault.client import PinBlock, ToEnvelope, ToPinBlock
+from pinvault.client import PinBlock, SealingKeyChanged, ToEnvelope, ToPinBlock, connect
 from pinvault.development.server import RunningServer
 from tests.conftest import PAN
 from tests.support import zone
@@ -118,3 +118,22 @@ def test_callers_see_the_keys_that_they_may_use_and_their_check_values(
     }
     assert re.fullmatch("[0-9A-F]{64}", keys["pin-seal"])
     assert re.fullmatch("[0-9A-F]{6}", keys["zpk-switch"])
+
+
+def test_a_pinned_sealing_key_is_the_only_one_that_is_sealed_under(server: RunningServer) -> None:
+    tls = server.environment.tls
+    given = {
+        "ca": tls / "ca.pem",
+        "certificate": tls / "card-app.pem",
+        "private_key": tls / "card-app.key",
+    }
+    with server.connect() as vault:
+        right = vault.sealing_key().thumbprint
+    with connect(f"localhost:{server.port}", **given, thumbprints=["next", right]) as vault:
+        assert vault.seal("4831", pan=PAN).profile == "sealed-pin"
+    with (
+        connect(f"localhost:{server.port}", **given, thumbprints=["another"]) as vault,
+        pytest.raises(SealingKeyChanged) as changed,
+    ):
+        vault.seal("4831", pan=PAN)
+    assert changed.value.offered == (right,)

@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Self
 
 import grpc
 import pytest
@@ -166,42 +167,85 @@ def test_both_workers_serve_the_one_port_and_each_keeps_its_own_chain(own: Runni
     assert calls == set(range(WORKERS))
 
 
-def test_a_killed_worker_loses_no_answered_record_and_is_replaced(own: RunningServer) -> None:
-    """Callers go on throughout; every call that was answered has its record."""
-    answered: list[str] = []
-    faults: list[PinvaultError] = []
-    stop = threading.Event()
-    source = block(own)
+class Callers:
+    """Eight callers who go on calling until they are stopped."""
 
-    def keep_calling() -> None:
-        with own.connect() as vault:
-            while not stop.is_set():
+    def __init__(self, server: RunningServer) -> None:
+        self.answered = 0
+        self.faults: list[PinvaultError] = []
+        self._stop = threading.Event()
+        self._counting = threading.Lock()
+        self._threads = [
+            threading.Thread(target=self._go_on, args=(server, block(server))) for _ in range(8)
+        ]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _go_on(self, server: RunningServer, source: PinBlock) -> None:
+        with server.connect(timeout_s=2) as vault:
+            while not self._stop.is_set():
                 try:
                     vault.encrypt_pin(source, to=TARGET)
-                    answered.append("")
+                    with self._counting:
+                        self.answered += 1
                 except PinvaultError as error:
-                    faults.append(error)
+                    self.faults.append(error)
+                    self._stop.wait(0.05)
 
-    threads = [threading.Thread(target=keep_calling) for _ in range(8)]
-    for thread in threads:
-        thread.start()
+
+def test_a_killed_worker_loses_no_answered_record_and_is_replaced(own: RunningServer) -> None:
+    """Callers go on throughout; every call that was answered has its record."""
     first = workers_of(own)
-    time.sleep(1.0)
-    for pid in first:
-        os.kill(pid, signal.SIGKILL)
-        time.sleep(1.0)
-    until(lambda: len(workers_of(own) - first) == WORKERS)
-    until(lambda: admin(own, "/readyz")[0] == 200)
-    before = len(answered)
-    until(lambda: len(answered) > before + 20)
-    stop.set()
-    for thread in threads:
-        thread.join()
-    assert {fault.code for fault in faults} <= {grpc.StatusCode.UNAVAILABLE}
+    with Callers(own) as callers:
+        for pid in first:
+            time.sleep(1.0)
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: len(workers_of(own) - first) == WORKERS)
+        until(lambda: admin(own, "/readyz")[0] == 200)
+        before = callers.answered
+        until(lambda: callers.answered > before + 20)
+    assert {fault.code for fault in callers.faults} <= {grpc.StatusCode.UNAVAILABLE}
     recorded = [r for r in records(own, "call") if r.outcome == "OK"]
-    assert len(recorded) >= len(answered) > 40
+    assert len(recorded) >= callers.answered > 40
     assert own.stop() == 0
     assert verify(own.environment).returncode == 0
+
+
+def test_a_stop_under_load_finishes_what_is_under_way(own: RunningServer) -> None:
+    with Callers(own) as callers:
+        until(lambda: callers.answered > 50)
+        assert own.stop() == 0
+    assert {fault.code for fault in callers.faults} <= {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.CANCELLED,  # had not begun
+        grpc.StatusCode.DEADLINE_EXCEEDED,  # while nothing listens any more
+    }
+    recorded = [r for r in records(own, "call") if r.outcome == "OK"]
+    assert len(recorded) == callers.answered
+    assert len(records(own, "shutdown")) == WORKERS
+
+
+@pytest.mark.parametrize(
+    ("identity", "name"), [("dns", "card-app.test"), ("cn", "card-app")], ids=["dns", "cn"]
+)
+def test_identity_is_read_from_where_it_is_configured(
+    make_environment: MakeEnvironment, identity: str, name: str
+) -> None:
+    with RunningServer(make_environment(Settings(identity=identity))) as running:
+        with running.connect() as vault:
+            assert vault.list_keys()
+        with running.connect("switch") as vault, pytest.raises(PinvaultError) as refused:
+            vault.list_keys()
+        assert refused.value.reason == "METHOD_NOT_GRANTED"
+        assert {record.caller for record in records(running, "call")} >= {name}
 
 
 def test_two_hundred_callers_at_once_are_all_answered(own: RunningServer) -> None:
@@ -332,8 +376,8 @@ def test_an_audit_log_that_cannot_be_written_stops_every_answer(
     make_environment: MakeEnvironment,
 ) -> None:
     """A limit on file sizes makes the kernel refuse the write, as a full disk would."""
-    environment = make_environment(Settings(workers=1))
-    limited = f"ulimit -f 64; exec {sys.executable} -m pinvault serve {environment.config}"
+    environment = make_environment(Settings(workers=1, slots=1024))
+    limited = f"ulimit -f 128; exec {sys.executable} -m pinvault serve {environment.config}"
     with environment.root.joinpath("server.log").open("ab") as log:
         process = subprocess.Popen(
             ["bash", "-c", limited],

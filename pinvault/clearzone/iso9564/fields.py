@@ -10,7 +10,6 @@ from pinvault.clearzone.pin import MAX_DIGITS, MIN_DIGITS, Malformed, Pin
 from pinvault.model.pan import Pan
 
 FIELD_BYTES = 8
-FIELD_NIBBLES = 16
 DIGIT_NIBBLES = 14
 
 
@@ -35,7 +34,7 @@ def pan_field(pan: Pan) -> bytes:
     >>> pan_field(Pan("400000123452")).hex().upper()
     '0000040000012345'
     """
-    return unhexlify(pan.digits()[:-1][-12:].rjust(FIELD_NIBBLES, "0"))
+    return unhexlify("0000" + pan.account())
 
 
 def join(control: bytes, pin: Pin, fill: bytes) -> bytes:
