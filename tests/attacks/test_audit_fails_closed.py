@@ -226,10 +226,10 @@ def test_a_place_that_cannot_be_written_stops_the_start(tmp_path: Path) -> None:
 READ_ONLY_CHILD = """
 import os, sys
 from pathlib import Path
-if os.geteuid() == 0:
-    os.setresuid(65534, 65534, 65534)
 from pinvault.audit import AuditError
 from tests.unit.audit.support import open_log
+if os.geteuid() == 0:  # after the imports: Python itself may live where others cannot read
+    os.setresuid(65534, 65534, 65534)
 try:
     open_log(Path(sys.argv[1]))
 except AuditError as error:

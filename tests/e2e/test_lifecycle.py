@@ -149,8 +149,9 @@ def test_new_certificates_are_served_without_a_restart_and_bad_ones_are_not(
         old.list_keys()
     (tls / "ca.pem").write_bytes(authority.pem())
     write_pair(tls, "card-app", pair)
-    with own.connect() as vault:
-        assert vault.list_keys()
+    for _ in range(20):  # so that both workers have met the new files
+        with own.connect() as vault:
+            assert vault.list_keys()
     (tls / "server.pem").write_text("garbage")
     with own.connect() as vault:
         assert vault.list_keys()
@@ -392,7 +393,7 @@ def test_an_audit_log_that_cannot_be_written_stops_every_answer(
         running.port, running.admin_port = facts["port"], facts["admin_port"]
         reasons: list[str] = []
         with running.connect() as vault:
-            for _ in range(400):
+            while len(reasons) < 5:
                 try:
                     vault.list_keys()
                 except PinvaultError as error:
