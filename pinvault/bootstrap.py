@@ -10,17 +10,22 @@ Rules:
 import fcntl
 import hashlib
 import os
+import re
 import time
+from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from prometheus_client import REGISTRY
 
 from hsm import keyring
 from hsm.device import Device, DeviceStatus, TokenLocation
 from pinvault import __version__
+from pinvault.audit.errors import RecordRefused
 from pinvault.audit.log import AuditLog
-from pinvault.audit.record import AuditRecord, rfc3339
+from pinvault.audit.record import AuditRecord, KeyUse, encode, rfc3339
 from pinvault.clearzone.zone import ClearZone
 from pinvault.config import ConfigError, Loaded, RunMode
 from pinvault.model import keys as model
@@ -35,6 +40,7 @@ from pinvault.policy.limits import Limits, Nonces
 from pinvault.policy.pan_index import PanIndex
 from pinvault.policy.shared_table import SharedTable
 from pinvault.server import core_log
+from pinvault.server.arrivals import Arrivals
 from pinvault.server.contract import Contract
 from pinvault.server.gate import DeadlineRule, Gate
 from pinvault.server.hardening import harden, weaknesses
@@ -47,7 +53,8 @@ from pinvault.server.transport import TlsFiles, credentials, options
 from pinvault.server.worker import Listening, Worker, confine
 
 DERIVATION_TIMEOUT_S = 5.0
-RECORD_TIMEOUT_S = 5.0
+RECORD_TIMEOUT_S = 1.0
+HANDSHAKE_RECORDS_A_SECOND = 10
 
 
 class StartRefused(Exception):
@@ -107,6 +114,8 @@ def read_keyring(loaded: Loaded) -> keyring.Keyring:
     """Read the key ring and check that all that the configuration names fits it."""
     ring = keyring.load(loaded.file(loaded.config.hsm.keyring_file))
     directory = key_directory(ring)
+    for known in directory:
+        _require_name(loaded, known)
     _require_own_key(loaded, directory, "index", model.Usage.M7)
     _require_own_key(loaded, directory, "audit_signing", model.Usage.S0)
     for name, profile in loaded.profiles().items():
@@ -148,6 +157,22 @@ def active_key(loaded: Loaded, directory: model.KeyDirectory, option: str) -> mo
         text = f"the key ring has no active key named {name}: add it or correct the name"
         raise ConfigError(loaded.path, f"keys.{option}", text)
     return found[0]
+
+
+def _require_name(loaded: Loaded, key: model.Key) -> None:
+    """Refuse a name that the contract cannot say or the audit record cannot hold."""
+    used = KeyUse(key=key.id, check_value=key.check_value)
+    try:
+        encode(AuditRecord(event="call", time=rfc3339(utc_now()), keys=(used,)))
+        sayable = re.fullmatch("[a-z][a-z0-9-]{0,30}", key.name) is not None
+    except RecordRefused:
+        sayable = False
+    if not sayable:
+        text = (
+            f"the key name {key.name} cannot be used: 1 to 31 of a-z, 0-9 and -, beginning with "
+            "a letter, without 12 digits or 16 hex digits in a row"
+        )
+        raise ConfigError(loaded.file(loaded.config.hsm.keyring_file), "name", text)
 
 
 def _require_own_key(
@@ -206,11 +231,13 @@ def build_worker(loaded: Loaded, *, index: int, pulse_fd: int, port: int) -> Wor
     metrics = Metrics(REGISTRY)
     log = make_log(count=metrics.redacted, stream=os.fdopen(keep, "w", buffering=1), worker=index)
     _require_protection(loaded, log)
-    _require_files(loaded)
+    require_tls_files(loaded)
 
     ring = read_keyring(loaded)
     directory = key_directory(ring)
     device = open_device(loaded, ring)
+    for finding in device.warnings:
+        log.warning("token", finding=finding.summary, remedy=finding.remedy)
     secrets = Secrets.derive(device, active_key(loaded, directory, "index").id)
     audit = open_audit_log(loaded, device, directory, secrets, index)
     table = open_table(loaded, secrets)
@@ -289,6 +316,9 @@ def _build_gate(
         deadlines=DeadlineRule(
             ceiling_s=config.server.deadline.ceiling_s, default_s=config.server.deadline.default_s
         ),
+        arrivals=Arrivals(
+            within_s=config.server.message_within_s, room=max(1, config.server.threads // 2)
+        ),
         contract=Contract(max_bytes=config.server.max_request_bytes),
         audit=audit,
         metrics=metrics,
@@ -297,12 +327,31 @@ def _build_gate(
     )
 
 
-def _require_files(loaded: Loaded) -> None:
+def require_tls_files(loaded: Loaded) -> None:
+    """Read the PEM files; the certificate must be in its time and fit the key."""
+
+    def refuse(option: str, text: str) -> ConfigError:
+        return ConfigError(loaded.path, f"server.tls.{option}", text)
+
+    found: dict[str, bytes] = {}
     for option in ("certificate_file", "private_key_file", "client_ca_file"):
         path = loaded.file(getattr(loaded.config.server.tls, option))
-        if not os.access(path, os.R_OK):
+        try:
+            found[option] = path.read_bytes()
+        except OSError:
             text = f"{path} cannot be read: correct the path or its mode"
-            raise ConfigError(loaded.path, f"server.tls.{option}", text)
+            raise refuse(option, text) from None
+    try:
+        leaf = x509.load_pem_x509_certificates(found["certificate_file"])[0]
+        key = load_pem_private_key(found["private_key_file"], password=None)
+        x509.load_pem_x509_certificates(found["client_ca_file"])
+    except (ValueError, TypeError):
+        text = "certificate, key and CA are PEM files, the key without a passphrase: correct them"
+        raise refuse("certificate_file", text) from None
+    if leaf.public_key() != key.public_key():
+        raise refuse("private_key_file", "the key is not the certificate's: correct either")
+    if not leaf.not_valid_before_utc <= utc_now() < leaf.not_valid_after_utc:
+        raise refuse("certificate_file", "the certificate is not in its time: renew it")
 
 
 def _listening(loaded: Loaded, log: Log, port: int) -> Listening:
@@ -331,8 +380,15 @@ def _require_protection(loaded: Loaded, log: Log) -> None:
 
 
 def _watch_handshakes(audit: AuditLog, metrics: Metrics, log: Log, keep: int) -> core_log.Watch:
+    recorded: deque[float] = deque(maxlen=HANDSHAKE_RECORDS_A_SECOND)
+
     def refused(cause: str) -> None:
+        """Count each; record a few a second, since a stranger could else fill the disk."""
         metrics.tls_refused()
+        now = time.monotonic()
+        if len(recorded) == recorded.maxlen and now - recorded[0] < 1:
+            return
+        recorded.append(now)
         audit.append(
             AuditRecord(event="tls-refused", time=rfc3339(utc_now()), cause=cause),
             RECORD_TIMEOUT_S,

@@ -41,6 +41,9 @@ MethodName = Literal[
 ]
 
 
+MAX_PORT = 65_535
+
+
 class ConfigError(Exception):
     """The configuration cannot be used: file, option, what is wrong and what to do."""
 
@@ -88,6 +91,7 @@ class Server(_Section, frozen=True):
     threads: Annotated[int, Meta(ge=1, le=1024)] = 64
     identity: IdentityKind = IdentityKind.SPIFFE
     max_request_bytes: Annotated[int, Meta(ge=1024, le=4 * 1024 * 1024)] = 65_536
+    message_within_s: Seconds = 2.0
     grace_s: Seconds = 10.0
     max_connection_age_s: Annotated[int, Meta(ge=1, le=86_400)] = 600
     reflection: bool = False
@@ -239,10 +243,11 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     def _rows(self, number: int) -> list[Grant]:
         section, option = self.config.grants[number], f"grants[{number}]"
         try:
-            per_caller = parse_rate(section.per_caller) if section.per_caller else None
-            per_pan = parse_rate(section.per_pan) if section.per_pan else None
+            per_caller = parse_rate(section.per_caller) if section.per_caller is not None else None
+            per_pan = parse_rate(section.per_pan) if section.per_pan is not None else None
         except RateError as error:
-            raise ConfigError(self.path, f"{option}.per_caller or per_pan", str(error)) from None
+            text = f"{error}: {error.remedy}"
+            raise ConfigError(self.path, f"{option}.per_caller or per_pan", text) from None
         return [
             Grant(
                 callers=frozenset(section.callers),
@@ -276,6 +281,7 @@ def load(path: Path) -> Loaded:
         option = place.rstrip("`").removeprefix("$").removeprefix(".")
         raise ConfigError(path, option, f"{text}: see pinvault.example.toml") from None
     loaded = Loaded(path=path, config=config)
+    _check_addresses(loaded)
     _check_profiles(loaded)
     _check_grants(loaded)
     _check_mode(loaded)
@@ -286,6 +292,15 @@ def split_address(address: str) -> tuple[str, int]:
     """Give host and port of `host:port` or `[v6]:port`."""
     host, _, port = address.rpartition(":")
     return host.strip("[]"), int(port)
+
+
+def _check_addresses(loaded: Loaded) -> None:
+    for option, address in (
+        ("server.listen", loaded.config.server.listen),
+        ("admin.listen", loaded.config.admin.listen),
+    ):
+        if split_address(address)[1] > MAX_PORT:
+            raise ConfigError(loaded.path, option, "a port is at most 65535: correct it")
 
 
 def _check_profiles(loaded: Loaded) -> None:
@@ -310,14 +325,32 @@ def _check_grants(loaded: Loaded) -> None:
                     f"no profile is named {profile}: add [profiles.{profile}] or correct the name"
                 )
                 raise ConfigError(loaded.path, f"{option}.profiles", text)
-        codebook = any(form.deterministic for form in section.formats)
-        if codebook and "PinBlockService.EncryptPin" in section.methods and not section.per_pan:
+        asked_often = any(form.needs_pan_rate for form in section.formats)
+        if asked_often and not section.per_pan and _makes_blocks(section.methods):
             text = (
-                "ISO_0 blocks are deterministic, so EncryptPin needs a rate per PAN: add "
-                'per_pan = "10/h" or grant ISO_3 or ISO_4 instead'
+                "ISO_0 and ISO_3 blocks tell of PINs to whoever may ask often, so they need a rate "
+                'per PAN: add per_pan = "10/h" or grant ISO_4 instead'
             )
             raise ConfigError(loaded.path, f"{option}.per_pan", text)
-    loaded.grants()
+    _check_rates(loaded)
+
+
+def _check_rates(loaded: Loaded) -> None:
+    """Refuse two rates for one account: the stricter would lock out the looser."""
+    seen: dict[tuple[str, ...], object] = {}
+    for row in loaded.grants():
+        for caller in row.callers:
+            for account, rate, name in (
+                ((caller, row.method), row.per_caller, "per_caller"),
+                ((caller,), row.per_pan, "per_pan"),
+            ):
+                if rate is not None and seen.setdefault((name, *account), rate) != rate:
+                    text = f"{caller} has two different rates for one account: make them the same"
+                    raise ConfigError(loaded.path, f"grants.{name}", text)
+
+
+def _makes_blocks(methods: tuple[str, ...]) -> bool:
+    return any(method.startswith("PinBlockService.") for method in methods)
 
 
 def _check_mode(loaded: Loaded) -> None:

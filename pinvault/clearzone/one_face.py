@@ -33,7 +33,9 @@ def one_face(work: Callable[[], T], *, quantum_s: float, deadline: Deadline) -> 
     outcome: Refusal | ClearedFault
     try:
         return work()
-    except (Malformed, HsmDataRefused):
+    except Malformed as malformed:
+        outcome = Refusal(Reason.PIN_SOURCE_REFUSED, cause=malformed.cause)
+    except HsmDataRefused:
         outcome = Refusal(Reason.PIN_SOURCE_REFUSED)
     except HsmTimeout:
         outcome = Refusal(Reason.DEADLINE_EXCEEDED)

@@ -15,7 +15,15 @@ MAX_DIGITS = 12
 
 
 class Malformed(Exception):
-    """What was opened is not a well-formed PIN. It carries nothing, and becomes a refusal."""
+    """What was opened is not a well-formed PIN. It carries nothing of it, and becomes a refusal.
+
+    `cause` is for the operator's record: a word of a closed set, and only for what is found
+    after an envelope has proved authentic. It tells nothing of the PIN.
+    """
+
+    def __init__(self, cause: str = "") -> None:
+        super().__init__()
+        self.cause = cause
 
 
 def _forbidden(what: str) -> NoReturn:

@@ -168,11 +168,11 @@ class ClearZone:
         if now > opened.expires + skew:
             raise Refusal(Reason.ENVELOPE_EXPIRED, cause="expired")
         if opened.expires > now + source.profile.max_age_s + skew:
-            raise Malformed
+            raise Malformed("lives-too-long")
         if not self._spend(opened.nonce, until=opened.expires + skew + 1, now=now):
             raise Refusal(Reason.ENVELOPE_REPLAYED, cause="replayed")
         if not _bound_as_it_should(opened.pan, source):
-            raise Malformed
+            raise Malformed("bound-to-another-pan")
 
 
 def _bound_as_it_should(bound: Pan | None, source: SealedEnvelope) -> bool:

@@ -72,6 +72,12 @@ def _told(error: Exception) -> str | None:
     if isinstance(error, InspectionFailed):
         found = (f"  {finding.summary}: {finding.remedy}" for finding in error.findings)
         return "\n".join([error.text, *found])
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}: correct the path, its kind or its mode"
+    if isinstance(error, OSError):
+        return (
+            f"{error.strerror or 'the operating system refused'}: see that ports and paths are free"
+        )
     if not isinstance(error, ConfigError | HsmError | AuditError | TableError | StartRefused):
         return None
     path, remedy = getattr(error, "path", None), getattr(error, "remedy", "")

@@ -60,10 +60,8 @@ def _row(name: str, look: Callable[[Loaded], str], loaded: Loaded) -> tuple[str,
 
 
 def _tls(loaded: Loaded) -> str:
-    tls = loaded.config.server.tls
-    for file in (tls.certificate_file, tls.private_key_file, tls.client_ca_file):
-        loaded.file(file).read_bytes()
-    return "three files readable"
+    bootstrap.require_tls_files(loaded)
+    return "certificate in its time, and of the key"
 
 
 def _token(loaded: Loaded) -> str:

@@ -1,16 +1,20 @@
 """`pinvault serve`: the supervisor and its workers."""
 
+import fcntl
+import hashlib
 import os
 import shutil
 import signal
 import sys
+import tempfile
 from pathlib import Path
+from typing import BinaryIO
 
 import click
 from prometheus_client.multiprocess import mark_process_dead
 
 from pinvault.cli.common import config_argument
-from pinvault.config import Loaded, load, split_address
+from pinvault.config import ConfigError, Loaded, load, split_address
 from pinvault.server import admin, core_log
 from pinvault.server.hardening import allocator_scrubs, harden, with_allocator
 from pinvault.server.logs import make_log
@@ -35,17 +39,19 @@ def _supervise(loaded: Loaded) -> int:
         log.warning("protection missing", weakness="the allocator does not overwrite freed memory")
     state = loaded.file(config.state.directory)
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    metrics = state / "metrics"
-    shutil.rmtree(metrics, ignore_errors=True)
-    metrics.mkdir(mode=0o700)
+    turn = _only_one(loaded, state)
+    metrics = _metrics_directory(state)
     (state / NOTICE).unlink(missing_ok=True)
 
     host, port = split_address(config.server.listen)
     held = hold_port(host, port)
     port = held.getsockname()[1]
 
+    reviewed = digest_of(loaded)
+
     def command(index: int, pulse_fd: int) -> list[str]:
         arguments = ["--index", str(index), "--pulse-fd", str(pulse_fd), "--port", str(port)]
+        arguments += ["--digest", reviewed]
         return [sys.executable, "-m", "pinvault", "worker", str(loaded.path), *arguments]
 
     supervisor = Supervisor(
@@ -76,6 +82,39 @@ def _supervise(loaded: Loaded) -> int:
         return supervisor.run()
     finally:
         held.close()
+        shutil.rmtree(metrics, ignore_errors=True)
+        turn.close()
+
+
+def _only_one(loaded: Loaded, state: Path) -> BinaryIO:
+    """Hold the state directory, or say that another server does."""
+    turn = (state / "serve.lock").open("ab")
+    try:
+        fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        turn.close()
+        text = "another server uses this directory: stop it, or give this one its own"
+        raise ConfigError(loaded.path, "state.directory", text) from None
+    return turn
+
+
+def _metrics_directory(state: Path) -> Path:
+    """Make a folder for the workers' metrics, in memory where there is some.
+
+    They are memory-mapped and grow: on a full disk the first write to a new page would
+    end a worker with SIGBUS.
+    """
+    shared = Path("/dev/shm")  # noqa: S108 - mkdtemp gives a private folder in it
+    above = shared if os.access(shared, os.W_OK) else state
+    return Path(tempfile.mkdtemp(prefix="pinvault-metrics-", dir=above))
+
+
+def digest_of(loaded: Loaded) -> str:
+    """Give the SHA-256 of configuration and key ring: all workers serve by the same."""
+    ring = loaded.file(loaded.config.hsm.keyring_file)
+    found = hashlib.sha256(loaded.path.read_bytes())
+    found.update(ring.read_bytes() if ring.exists() else b"")
+    return found.hexdigest()
 
 
 @click.command(hidden=True)
@@ -83,9 +122,13 @@ def _supervise(loaded: Loaded) -> int:
 @click.option("--index", type=int, required=True)
 @click.option("--pulse-fd", type=int, required=True)
 @click.option("--port", type=int, required=True)
-def worker(config_file: Path, index: int, pulse_fd: int, port: int) -> None:
+@click.option("--digest", required=True)
+def worker(config_file: Path, index: int, pulse_fd: int, port: int, digest: str) -> None:
     """Serve as one worker; started by the supervisor."""
     from pinvault import bootstrap
 
     loaded = load(config_file)
+    if digest_of(loaded) != digest:
+        text = "configuration or key ring changed since the server started: restart it to take them"
+        raise ConfigError(loaded.path, "", text)
     bootstrap.build_worker(loaded, index=index, pulse_fd=pulse_fd, port=port).run()

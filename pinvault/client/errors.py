@@ -28,6 +28,11 @@ class PinvaultError(Exception):
     violations: Mapping[str, str] = field(default_factory=dict)
     retry_after_s: float | None = None
 
+    def __reduce__(self) -> tuple[type["PinvaultError"], tuple[object, ...]]:
+        """Let it travel between processes."""
+        fields = (self.code, self.reason, self.text, self.call_id, self.violations)
+        return type(self), (*fields, self.retry_after_s)
+
     def __str__(self) -> str:
         parts = [self.reason or self.code.name, self.text]
         parts += [f"{name}: {rule}" for name, rule in self.violations.items() if rule != self.text]

@@ -22,6 +22,7 @@ _HASHES: dict[str, type[hashes.SHA1] | type[hashes.SHA256]] = {
     "RSA-OAEP": hashes.SHA1,
     "RSA-OAEP-256": hashes.SHA256,
 }
+ALGORITHMS = frozenset(_HASHES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,8 +18,8 @@ from typing import Any, Self
 
 import grpc
 
-from pinvault.client.errors import SealingKeyChanged, from_rpc
-from pinvault.client.sealing import LIFETIME_S, SealingKey, seal
+from pinvault.client.errors import PinvaultError, SealingKeyChanged, from_rpc
+from pinvault.client.sealing import ALGORITHMS, LIFETIME_S, SealingKey, seal
 from pinvault.client.values import (
     EncryptedPin,
     EncryptedPinChange,
@@ -135,7 +135,11 @@ class Vault:
         with self._fetching:
             age = time.monotonic() - self._fetched_at
             if self._sealing_key is None or refresh or age > SEALING_KEY_MAX_AGE_S:
-                self._sealing_key = self._fetch_sealing_key()
+                try:
+                    self._sealing_key = self._fetch_sealing_key()
+                except PinvaultError:
+                    if self._sealing_key is None or refresh:
+                        raise  # a key that was good ten minutes ago still is, most likely
                 self._fetched_at = time.monotonic()
             return self._sealing_key
 
@@ -208,6 +212,7 @@ class Vault:
         offered = [
             SealingKey.from_jwk(kid=jwk.kid, alg=jwk.alg, n=jwk.n, e=jwk.e)
             for jwk in reply.jwks.keys
+            if jwk.alg in ALGORITHMS
         ]
         for key in offered:  # newest first
             if not self._thumbprints or key.thumbprint in self._thumbprints:

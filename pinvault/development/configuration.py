@@ -82,6 +82,7 @@ methods = ["PinBlockService.EncryptPin"]
 keys = ["zpk-terminal", "zpk-switch"]
 formats = ["ISO_3"]
 per_caller = "{settings.per_caller}"
+per_pan = "{settings.per_pan}"
 
 [[grants]]
 callers = ["spiffe://pinvault.test/card-app", "card-app.test", "card-app"]

@@ -18,7 +18,7 @@ def run(environment: Environment) -> int:
             "List the keys that the client card-app may know of:\n"
             f"  .venv/bin/buf curl --protocol grpc --timeout 5s --cacert {root}/tls/ca.pem \\\n"
             f"    --cert {root}/tls/card-app.pem --key {root}/tls/card-app.key -d '{{}}' \\\n"
-            f"    https://localhost:{server.port}/pinvault.v1.KeyService/ListKeys\n\n"
+            f"    https://127.0.0.1:{server.port}/pinvault.v1.KeyService/ListKeys\n\n"
             "Stop with Ctrl-C.",
             flush=True,
         )

@@ -115,7 +115,7 @@ TEXTS: dict[Reason, str] = {
     ),
     Reason.PAN_MISMATCH: ("The PANs of source and target differ. A PIN never changes its PAN."),
     Reason.TRANSLATION_FORBIDDEN: (
-        "A block that is bound to a PAN never becomes one that is not. Use a bound format."
+        "What is bound to a PAN never becomes a block that is not. Use a bound format."
     ),
     Reason.PIN_SOURCE_REFUSED: "The PIN source could not be opened.",
     Reason.ENVELOPE_EXPIRED: "The envelope's time has passed. Seal the PIN anew.",

@@ -31,9 +31,13 @@ class Format(StrEnum):
         return self is not Format.ISO_1
 
     @property
-    def deterministic(self) -> bool:
-        """Whether one PIN, PAN and key always give one block, so that a code book can be built."""
-        return self is Format.ISO_0
+    def needs_pan_rate(self) -> bool:
+        """Whether a caller could learn PINs by asking often for one PAN.
+
+        Format 0 is deterministic, so that a code book can be built; formats 0 and 3 open under
+        some other PANs too, which tells of the digits that they overlay.
+        """
+        return self in {Format.ISO_0, Format.ISO_3}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -138,6 +138,10 @@ def _ask(sources: tuple[Sealed, ...], target: Target) -> Ask:
     """Collect what a grant must name; a translation that the matrix forbids is refused here."""
     parts = (*sources, target)
     blocks = [part for part in parts if isinstance(part, SealedBlock | BlockToMake)]
+    for source in sources:
+        loses_pan = isinstance(target, BlockToMake) and not target.format.carries_pan
+        if loses_pan and isinstance(source, SealedEnvelope) and source.profile.bind_pan:
+            raise Refusal(Reason.TRANSLATION_FORBIDDEN, field="target.pin_block.format")
     translations = frozenset(
         permission_for(source.format, target.format)
         for source in sources

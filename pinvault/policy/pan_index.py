@@ -25,12 +25,14 @@ class PanIndex:
         return hmac.digest(self._key, pan.digits().encode(), "sha256")
 
     def account_of(self, pan: Pan) -> bytes:
-        """Give the 32-byte index of what a PIN block depends on of a PAN: limits are kept by it.
+        """Give the 32-byte index of the account by which limits are kept: eight digits of the PAN.
 
-        Kept by the whole PAN, a limit could be passed by with another check digit or another
-        prefix, which give the very same format 0 block.
+        Kept by the whole PAN, a limit could be passed by. Another prefix or check digit gives
+        the very same format 0 block; and where PAN digits overlay PIN digits (the first two of
+        the twelve for a PIN of four digits, the first four for one of six), another PAN with
+        another PIN does. The last eight of the twelve are what no such trick can change.
         """
-        return hmac.digest(self._key, b"account " + pan.account().encode(), "sha256")
+        return hmac.digest(self._key, b"account " + pan.account()[4:].encode(), "sha256")
 
     def __repr__(self) -> str:
         return "<PAN index>"

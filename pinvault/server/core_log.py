@@ -12,6 +12,7 @@ import os
 import re
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 _LINE = re.compile(rb"^([IWEF])[0-9]{4} [0-9:.]+ +[0-9]+ ([a-z_0-9]+\.cc:[0-9]+)\]")
 CAUSES = {
@@ -61,7 +62,9 @@ def watch(*, refused: Callable[[str], None], other: Callable[[str, str], None], 
     def read() -> None:
         with os.fdopen(reading, "rb") as lines:
             for line in lines:
-                _sort(line, refused, other, keep)
+                # Whatever telling it meets, reading goes on: the core writes to this pipe.
+                with suppress(Exception):
+                    _sort(line, refused, other, keep)
 
     thread = threading.Thread(target=read, name="core-log", daemon=True)
     thread.start()

@@ -10,7 +10,7 @@ Rules:
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar, cast
@@ -22,6 +22,7 @@ from pinvault.audit.record import AuditRecord, KeyUse, rfc3339
 from pinvault.model.call import Call, Deadline, Notes
 from pinvault.model.errors import TEXTS, Reason, Refusal
 from pinvault.policy.grants import Grants
+from pinvault.server.arrivals import Arrivals
 from pinvault.server.contract import Contract
 from pinvault.server.identity import IdentityKind, identify
 from pinvault.server.logs import Log
@@ -86,6 +87,7 @@ class Gate(grpc.GenericRpcHandler):
         identity: IdentityKind,
         grants: Grants,
         deadlines: DeadlineRule,
+        arrivals: Arrivals,
         contract: Contract,
         audit: Recorder,
         metrics: Metrics,
@@ -95,6 +97,7 @@ class Gate(grpc.GenericRpcHandler):
         self._identity = identity
         self._grants = grants
         self._deadlines = deadlines
+        self._arrivals = arrivals
         self._contract = contract
         self._audit = audit
         self._metrics = metrics
@@ -112,23 +115,27 @@ class Gate(grpc.GenericRpcHandler):
         return self._handler(None)
 
     def _handler(self, method: Method[Any] | None) -> "grpc.RpcMethodHandler[bytes, bytes]":
-        def serve(raw: bytes, context: grpc.ServicerContext) -> bytes:
+        def serve(messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
             try:
-                return self._serve(method, raw, context)
+                return self._serve(method, messages, context)
             except Exception:  # noqa: BLE001 - gRPC would send its text to the caller
                 context.set_code(grpc.StatusCode.INTERNAL)
                 context.set_details(TEXTS[Reason.INTERNAL])
                 return b""
 
-        return grpc.unary_unary_rpc_method_handler(serve)
+        # Unary to the caller; as a stream, the message can be waited for after the first checks.
+        return grpc.stream_unary_rpc_method_handler(serve)
 
     def _serve(
-        self, method: Method[Any] | None, raw: bytes, context: grpc.ServicerContext
+        self,
+        method: Method[Any] | None,
+        messages: Iterator[bytes],
+        context: grpc.ServicerContext,
     ) -> bytes:
         began = time.monotonic()
         visit = _Visit(method.name if method is not None else UNKNOWN_METHOD)
         try:
-            reply = self._answer(method, raw, context, visit)
+            reply = self._answer(method, messages, context, visit)
         except Refusal as met:
             visit.refusal = met
         except Exception as error:  # noqa: BLE001 - no exception passes
@@ -148,7 +155,11 @@ class Gate(grpc.GenericRpcHandler):
         return b""
 
     def _answer(
-        self, method: Method[Any] | None, raw: bytes, context: grpc.ServicerContext, visit: "_Visit"
+        self,
+        method: Method[Any] | None,
+        messages: Iterator[bytes],
+        context: grpc.ServicerContext,
+        visit: "_Visit",
     ) -> bytes:
         auth = cast("Auth", context.auth_context())  # the stubs miss the lists
         visit.tls = tls_of(auth)
@@ -158,6 +169,7 @@ class Gate(grpc.GenericRpcHandler):
         self._grants.rows(caller=visit.caller, method=method.name)
         deadline = self._deadlines.of(context)
         visit.deadline_s = deadline.at - time.monotonic()
+        raw = self._arrivals.take(messages, context)
         request = self._contract.read(raw, method.request)
         call = Call(
             call_id=visit.call_id,

@@ -4,7 +4,8 @@ Rules:
 - The certificate has been verified against the client CA before any of this runs.
 - One kind is read and no other is fallen back to: with SPIFFE configured, a matching
   common name is nobody.
-- Exactly one value of that kind identifies; none or several is nobody.
+- Exactly one value of that kind identifies; none or several is nobody. (Of several common
+  names gRPC tells the first only: prefer SANs.)
 """
 
 import re

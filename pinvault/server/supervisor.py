@@ -170,7 +170,7 @@ class Supervisor:
             self._on_end(child.process.pid)
         child.process, child.state = None, None
         self._log.warning("worker ended", worker=child.index, code=code)
-        if never_ready and code == REFUSED and not self._notice.exists():
+        if never_ready and not self._notice.exists():
             self._stopping, self._exit = True, REFUSED
             return
         child.failures += 1

@@ -105,6 +105,7 @@ class Worker:
         return server
 
     def _look(self) -> Pulse:
+        """Ask how the worker is; whatever goes wrong in asking is an answer too."""
         try:
             return self._condition()
         except Exception as error:  # noqa: BLE001 - a worker whose condition is unknown is ailing

@@ -68,7 +68,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_PAN_MISMATCH: _ErrorReason.ValueType  # 38
     """INVALID_ARGUMENT. The PANs of source and target differ; a PIN never changes its PAN."""
     ERROR_REASON_TRANSLATION_FORBIDDEN: _ErrorReason.ValueType  # 39
-    """INVALID_ARGUMENT. A PIN block that is bound to a PAN never becomes one that is not (PCI PIN 3-3)."""
+    """INVALID_ARGUMENT. What is bound to a PAN never becomes a PIN block that is not (PCI PIN 3-3)."""
     ERROR_REASON_PIN_SOURCE_REFUSED: _ErrorReason.ValueType  # 48
     """INVALID_ARGUMENT. The PIN source could not be opened. Nothing more is said."""
     ERROR_REASON_ENVELOPE_EXPIRED: _ErrorReason.ValueType  # 49
@@ -139,7 +139,7 @@ ERROR_REASON_PROFILE_MISMATCH: ErrorReason.ValueType  # 37
 ERROR_REASON_PAN_MISMATCH: ErrorReason.ValueType  # 38
 """INVALID_ARGUMENT. The PANs of source and target differ; a PIN never changes its PAN."""
 ERROR_REASON_TRANSLATION_FORBIDDEN: ErrorReason.ValueType  # 39
-"""INVALID_ARGUMENT. A PIN block that is bound to a PAN never becomes one that is not (PCI PIN 3-3)."""
+"""INVALID_ARGUMENT. What is bound to a PAN never becomes a PIN block that is not (PCI PIN 3-3)."""
 ERROR_REASON_PIN_SOURCE_REFUSED: ErrorReason.ValueType  # 48
 """INVALID_ARGUMENT. The PIN source could not be opened. Nothing more is said."""
 ERROR_REASON_ENVELOPE_EXPIRED: ErrorReason.ValueType  # 49

@@ -63,6 +63,8 @@ def test_the_book_of_a_card_ends_at_the_limit_even_after_a_restart(limited: Envi
         assert (more, refusals) == (set(), ["PAN_RATE_EXCEEDED"] * 5)
 
 
+# Another PIN for a PAN that differs where it overlays the PIN's third and fourth digit.
+OVERLAID = [(f"12{(3 ^ a):x}{(4 ^ b):x}", a, b) for a in range(10) for b in range(10)]
 ALIASES = ("5060990000000151003", "9990990000000151002", "0990000000151009", "990000000151001")
 
 
@@ -74,6 +76,23 @@ def test_another_prefix_or_check_digit_is_the_same_account(limited: Environment)
             assert guess(vault, limited, 0, alias) == block
         _, refusals = collect(server, range(LIMIT), pan=ALIASES[0])
     assert refusals == ["PAN_RATE_EXCEEDED"] * (1 + len(ALIASES))
+
+
+def test_a_pan_that_overlays_the_pin_otherwise_is_the_same_account(limited: Environment) -> None:
+    """PIN 12cd for one PAN and 12c'd' for another can be one block: a hundred ways to ask."""
+    twelve = "000000015100"
+    book: set[bytes] = set()
+    refusals: list[str] = []
+    with RunningServer(limited) as server, server.connect() as vault:
+        for pin, a, b in OVERLAID:
+            if pin.isdigit():
+                try:
+                    book.add(guess(vault, limited, int(pin), f"506099{a}{b}{twelve[2:]}2"))
+                except PinvaultError as error:
+                    refusals.append(error.reason)
+    assert len(refusals) > 3 * LIMIT
+    assert set(refusals) == {"PAN_RATE_EXCEEDED"}
+    assert len(book) == 1, "the aliases do give one block"
 
 
 def test_another_method_does_not_open_another_account(limited: Environment) -> None:

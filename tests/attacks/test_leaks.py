@@ -5,6 +5,7 @@ import re
 import secrets
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,6 +57,8 @@ def test_no_pin_stands_in_any_output_of_the_service(
     pins = [random_pin() for _ in range(5)]
     with RunningServer(environment) as server, server.connect() as vault:
         answers = b"".join(use(vault, environment, pin) for pin in pins)
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.admin_port}/metrics") as told:
+            metrics = told.read()
     written = {
         path: path.read_bytes()
         for folder in ("audit", "state")
@@ -63,8 +66,9 @@ def test_no_pin_stands_in_any_output_of_the_service(
         if path.is_file()
     }
     written[environment.root / "server.log"] = (environment.root / "server.log").read_bytes()
-    written[Path("answers")] = answers
-    assert {path.suffix for path in written} >= {".jsonl", ".log", ".table", ".db"}
+    written |= {Path("answers"): answers, Path("metrics"): metrics}
+    assert {path.suffix for path in written} >= {".jsonl", ".log", ".table"}
+    assert b"EncryptPin" in metrics
     for path, content in written.items():
         for pin in pins:
             assert not found_in(content, pin), path

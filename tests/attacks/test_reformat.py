@@ -20,6 +20,7 @@ from tests.unit.operations.support import (
     PAN,
     World,
     call,
+    envelope,
     to_block,
 )
 
@@ -67,6 +68,16 @@ def test_exactly_the_table_succeeds(tmp_path: Path, permitted: frozenset[Permiss
             world.encrypt_pin(call(), source=given, target=wanted)
         assert refused.value.reason is expected, (source, target, same_pan)
         assert not world.device.calls, "the HSM was not touched"
+
+
+def test_a_sealed_pin_that_is_bound_stays_bound(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    with pytest.raises(Refusal) as refused:
+        world.encrypt_pin(call(), source=envelope(), target=to_block("zpk", Format.ISO_1))
+    assert refused.value.reason is Reason.TRANSLATION_FORBIDDEN
+    assert not world.device.calls
+    free = envelope(profile="sealed-free", pan=None)
+    assert world.encrypt_pin(call(), source=free, target=to_block("zpk", Format.ISO_1)).result
 
 
 def test_a_code_book_cannot_be_built_by_way_of_format_1(tmp_path: Path) -> None:

@@ -118,7 +118,11 @@ def in_the_call(work: Callable[[], object]) -> tuple[dict[str, Cost], dict[str, 
 def measure(config: Path) -> dict[str, dict[str, dict[str, float]]]:
     """Give, for each source and part, the medians a call in microseconds."""
     built = build(config)
-    serve = built.objects["Gate"].service(Named(PATH)).unary_unary
+    handler = built.objects["Gate"].service(Named(PATH)).stream_unary
+
+    def serve(raw: bytes, context: Any) -> bytes:
+        return handler(iter((raw,)), context)
+
     (device, *_), _ = built.arguments["ClearZone"]
     spki = serialization.load_der_public_key(device.public_key("pin-seal/1"))
     key = SealingKey(kid="pin-seal/1", alg="RSA-OAEP", thumbprint="", public_key=spki)

@@ -187,7 +187,10 @@ class _AioGate(grpc.GenericRpcHandler):
         found = self._gate.service(details)
         if found is None:
             return None
-        serve, pool = found.unary_unary, self._pool
+        handler, pool = found.stream_unary, self._pool
+
+        def serve(raw: bytes, context: Any) -> bytes:
+            return handler(iter((raw,)), context)
 
         async def inline(raw: bytes, context: Any) -> bytes:
             return serve(raw, FakeContext(context.time_remaining()))

@@ -45,7 +45,7 @@ def test_everything_that_the_readme_shows_runs(repository: Path, tour: RunningSe
             continue  # tests/e2e/test_demo.py runs it
         text = shown.replace(".dev/run", str(root))
         text = text.replace("localhost:8443", f"localhost:{tour.port}")
-        text = text.replace("127.0.0.1:9443", f"127.0.0.1:{tour.admin_port}")
+        text = text.replace("127.0.0.1:8443", f"127.0.0.1:{tour.port}")
         text = text.replace(".venv/bin/python", sys.executable)
         text = text.replace(".venv/bin/buf", str(Path(sys.executable).with_name("buf")))
         command = [sys.executable, "-c", text] if kind == "python" else ["bash", "-euc", text]

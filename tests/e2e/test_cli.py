@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -113,6 +115,37 @@ def test_serve_says_why_it_does_not_start(spoilt: Environment) -> None:
     assert done.returncode == 2
     assert "nowhere.pem" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_certificate_of_another_key_is_told(spoilt: Environment) -> None:
+    spoil(spoilt.config, "server.key", "switch.key")
+    for command in ("doctor", "serve"):
+        done = pinvault(spoilt, command, str(spoilt.config))
+        assert done.returncode in {1, 2}
+        assert "the key is not the certificate's" in " ".join((done.stdout + done.stderr).split())
+
+
+def test_a_second_server_on_one_directory_leaves_the_first_alone(spoilt: Environment) -> None:
+    with RunningServer(spoilt) as running:
+        second = pinvault(spoilt, "serve", str(spoilt.config))
+        assert second.returncode == 2
+        assert "another server uses this directory" in second.stderr
+        assert spoilt.notice.exists()
+        with running.connect() as vault:
+            assert vault.list_keys()
+
+
+def test_a_worker_does_not_take_what_was_edited_under_the_server(spoilt: Environment) -> None:
+    """A successor that reads other rules than the server began with does not serve."""
+    with RunningServer(spoilt) as running:
+        assert running.process is not None
+        spoil(spoilt.config, 'per_caller = "500/s"', 'per_caller = "501/s"')
+        children = Path(f"/proc/{running.process.pid}/task/{running.process.pid}/children")
+        os.kill(int(children.read_text()), signal.SIGKILL)
+        deadline = time.monotonic() + 20
+        while "changed since the server started" not in running.log.read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
 
 
 def test_audit_tail_prints_records_as_json_lines(

@@ -4,12 +4,19 @@ import re
 
 import pytest
 
-from pinvault.client import PinBlock, SealingKeyChanged, ToEnvelope, ToPinBlock, connect
+from pinvault.client import (
+    PinBlock,
+    PinvaultError,
+    SealingKeyChanged,
+    ToEnvelope,
+    ToPinBlock,
+    connect,
+)
 from pinvault.development.server import RunningServer
 from tests.conftest import PAN
 from tests.support import zone
 
-TDES_FORMATS = ("ISO_0", "ISO_1", "ISO_3")
+TDES_FORMATS = ("ISO_0", "ISO_3")
 
 
 def test_a_sealed_change_becomes_the_two_fields_of_the_partner(server: RunningServer) -> None:
@@ -63,6 +70,14 @@ def test_a_sealed_pin_becomes_a_tdes_block(
     assert made.pin_block is not None
     key = server.environment.zone_key("zpk-switch")
     assert zone.pin_of(made.pin_block, pan=PAN, form=form, key=key) == pin
+
+
+def test_a_pin_that_is_bound_to_a_card_stays_bound(server: RunningServer) -> None:
+    with server.connect() as vault, pytest.raises(PinvaultError) as refused:
+        vault.encrypt_pin(
+            vault.seal("4831", pan=PAN), to=ToPinBlock(key="zpk-switch", format="ISO_1")
+        )
+    assert refused.value.reason == "TRANSLATION_FORBIDDEN"
 
 
 def test_a_sealed_pin_becomes_an_aes_block(server: RunningServer) -> None:

@@ -21,7 +21,9 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from pinvault.audit.record import Entry
 from pinvault.audit.tail import newest
+from pinvault.cli.serve import digest_of
 from pinvault.client import PinBlock, PinvaultError, ToPinBlock, Vault
+from pinvault.config import load
 from pinvault.development.certificates import Authority, write_pair
 from pinvault.development.configuration import Settings
 from pinvault.development.environment import Environment
@@ -317,6 +319,7 @@ def test_production_mode_serves_with_every_protection_and_refuses_without(
         [
             *(sys.executable, "-m", "pinvault", "worker", str(environment.config)),
             *("--index", "0", "--port", "0", "--pulse-fd", str(writing)),
+            *("--digest", digest_of(load(environment.config))),
         ],
         env={**os.environ, **environment.variables()},
         pass_fds=(writing,),

@@ -34,6 +34,7 @@ from pinvault.policy.grants import Grant, Grants
 from pinvault.policy.limits import Limits, Nonces
 from pinvault.policy.pan_index import PanIndex
 from pinvault.policy.shared_table import SharedTable
+from pinvault.server.arrivals import Arrivals
 from pinvault.server.contract import Contract
 from pinvault.server.gate import DeadlineRule, Gate
 from pinvault.server.identity import IdentityKind
@@ -64,6 +65,9 @@ class FakeContext:
     code: grpc.StatusCode | None = None
     details: str = ""
     trailers: tuple[tuple[str, bytes], ...] = ()
+
+    def cancel(self) -> None:
+        self.code = grpc.StatusCode.CANCELLED
 
     def auth_context(self) -> dict[str, list[bytes]]:
         return {"peer_spiffe_id": [self.caller.encode()], "ssl_tls_version": [b"TLSv1.3"]}
@@ -108,7 +112,7 @@ class Core:
         path = f"/pinvault.v1.{method.replace('.', '/')}"
         handler = self.gate.service(SimpleNamespace(method=path))
         assert handler is not None
-        return handler.unary_unary(request, context or FakeContext())
+        return handler.stream_unary(iter([request]), context or FakeContext())
 
 
 def build(
@@ -175,6 +179,7 @@ def build(
         identity=IdentityKind.SPIFFE,
         grants=grants,
         deadlines=DeadlineRule(ceiling_s=10, default_s=None),
+        arrivals=Arrivals(within_s=5.0, room=8),
         contract=Contract(max_bytes=65_536),
         audit=audit,
         metrics=metrics,

@@ -104,7 +104,7 @@ MISTAKES = {
         'per_caller = "500/s"\nper_pan = "10/h"',
         'per_caller = "500/s"',
         "grants[1].per_pan",
-        "deterministic",
+        "may ask often",
     ),
     "reflection in production": (
         "reflection = false",
@@ -129,6 +129,14 @@ MISTAKES = {
         '"Card App"]',
         "grants[1].callers",
         "cannot be recorded",
+    ),
+    "port": ('listen = "0.0.0.0:8443"', 'listen = "0.0.0.0:70000"', "server.listen", "65535"),
+    "empty rate": ('per_caller = "500/s"', 'per_caller = ""', "grants[1]", "rate"),
+    "two rates for one PAN": (
+        'per_caller = "500/s"\nper_pan = "10/h"',
+        'per_caller = "500/s"\nper_pan = "9/h"',
+        "grants.per_pan",
+        "two different rates",
     ),
     "not TOML": ("[server]", "[server", "", "is not TOML"),
 }

@@ -40,7 +40,6 @@ def face(refusal: Refusal) -> tuple:
 
 SAME_FACE = {
     "malformed": Malformed(),
-    "malformed with an argument": Malformed("tag"),
     "data refused": HsmDataRefused(),
     "data refused with facts": HsmDataRefused("padding", key="zpk/1"),
     "a refusal with facts": Refusal(Reason.PIN_SOURCE_REFUSED, field="source"),

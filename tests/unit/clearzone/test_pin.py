@@ -196,4 +196,4 @@ def test_malformed_carries_nothing(digits: bytes) -> None:
     assert str(caught.value) == ""
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
-    assert vars(caught.value) == {}
+    assert vars(caught.value) == {"cause": ""}

@@ -313,7 +313,7 @@ def test_what_was_made_in_time_is_still_opened(world: World, under: str, form: F
     [
         ("zpk", "zpk/3", Format.ISO_0),
         ("zpk/3", "zpk/3", Format.ISO_3),
-        ("zpk-e", "zpk-e/1", Format.ISO_1),
+        ("zpk-e", "zpk-e/1", Format.ISO_3),
         ("zpk-aes", "zpk-aes/1", Format.ISO_4),
     ],
 )

@@ -1,0 +1,63 @@
+"""Waits for the one message of a call, and for no caller longer than it takes to send it.
+
+gRPC gives a call a thread before its message has come. Whoever opens calls and sends
+nothing would hold every thread of a worker. Rules:
+- A message comes within a bounded time, or the call is cancelled and recorded as malformed.
+- At most `room` calls wait at once; when one more comes, the one that has waited longest goes.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Protocol
+
+import grpc
+
+from pinvault.model.errors import Reason, Refusal
+
+LOOK_S = 0.1
+CAUSE = "no-message"
+
+
+class Cancellable(Protocol):
+    """A call that can be ended from another thread."""
+
+    def cancel(self) -> object:
+        """End the call."""
+
+
+class Arrivals:
+    """The calls whose message has not come yet. `within_s` is in seconds."""
+
+    def __init__(self, *, within_s: float, room: int) -> None:
+        self._within_s = within_s
+        self._room = room
+        self._waiting: dict[int, tuple[float, Cancellable]] = {}
+        self._mutex = threading.Lock()
+        threading.Thread(target=self._look, name="arrivals", daemon=True).start()
+
+    def take(self, messages: Iterator[bytes], call: Cancellable) -> bytes:
+        """Give the call's message, or refuse the call when none comes in time."""
+        key = id(call)
+        with self._mutex:
+            self._waiting[key] = (time.monotonic(), call)
+            crowded = len(self._waiting) > self._room
+            _, longest = next(iter(self._waiting.values()))
+        if crowded:
+            longest.cancel()
+        try:
+            return next(messages)
+        except (StopIteration, grpc.RpcError):
+            raise Refusal(Reason.REQUEST_MALFORMED, cause=CAUSE) from None
+        finally:
+            with self._mutex:
+                self._waiting.pop(key, None)
+
+    def _look(self) -> None:
+        while True:
+            time.sleep(LOOK_S)
+            latest = time.monotonic() - self._within_s
+            with self._mutex:
+                late = [call for began, call in self._waiting.values() if began < latest]
+            for call in late:
+                call.cancel()
