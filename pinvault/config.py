@@ -132,7 +132,7 @@ class State(_Section, frozen=True):
     """What the workers of a host share."""
 
     directory: str
-    slots: Annotated[int, Meta(ge=1024, le=16_777_216)] = 65_536
+    slots: Annotated[int, Meta(ge=1024, le=16_777_216)] = 1_048_576
 
 
 class Protection(_Section, frozen=True):
@@ -235,6 +235,21 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     def profiles(self) -> dict[str, Profile]:
         """Give the profiles by name."""
         return {name: section.to_model(name) for name, section in self.config.profiles.items()}
+
+    def slots_wanted(self) -> int:
+        """Give how many slots the table needs for callers who use their rates up, doubled.
+
+        A PAN's account is alive for as long as one use of it takes to be forgotten.
+        """
+        live = {
+            (caller, row.method): row.per_caller.count
+            / row.per_caller.period_s
+            * row.per_pan.interval_s
+            for row in self.grants()
+            for caller in row.callers
+            if row.per_caller is not None and row.per_pan is not None
+        }
+        return round(2 * sum(live.values()))
 
     def grants(self) -> tuple[Grant, ...]:
         """Give the rows of the grants table, one a method."""

@@ -29,6 +29,13 @@ def check(config_file: Path) -> None:
         f"{config_file}: good: {len(ring.keys)} keys, {len(loaded.config.profiles)} profiles, "
         f"{len(loaded.config.grants)} grants"
     )
+    wanted = loaded.slots_wanted()
+    if wanted > loaded.config.state.slots:
+        click.echo(
+            f"{config_file}: state.slots: callers who use their rates up need {wanted} slots, and "
+            f"there are {loaded.config.state.slots}; calls are refused when they are full: "
+            "raise it, or lower per_caller"
+        )
 
 
 @click.command()

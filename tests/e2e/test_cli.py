@@ -60,6 +60,13 @@ def test_config_check_says_what_it_found(quiet: Environment) -> None:
     assert "good: 8 keys, 2 profiles, 4 grants" in done.stdout
 
 
+def test_config_check_says_when_the_table_may_be_too_small(spoilt: Environment) -> None:
+    spoil(spoilt.config, "slots = 65536", "slots = 2048")
+    done = pinvault(spoilt, "config", "check", str(spoilt.config))
+    assert done.returncode == 0
+    assert "state.slots: callers who use their rates up need" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("file", "right", "wrong", "said"),
     [

@@ -48,7 +48,7 @@ def may(each: Key, usage: Usage, modes: frozenset[Mode], *, enciphers: bool) -> 
     if each.usage != usage or each.mode not in modes:
         return Reason.KEY_USAGE_MISMATCH
     began = each.valid_from <= TODAY
-    over = each.valid_until is not None and each.valid_until <= TODAY
+    over = each.valid_until is not None and each.valid_until < TODAY
     if each.state == State.RETIRED or not began:
         return Reason.KEY_STATE
     if enciphers and (each.state != State.ACTIVE or over):
