@@ -46,6 +46,12 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livesum",
         )
+        self._sealed = Gauge(
+            "pinvault_keys_sealed",
+            "Keys that are sealed, since they are lost or not what they were; above 0, look.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
         self.redacted: Callable[[], None] = self._redactions.inc
         self.tls_refused: Callable[[], None] = self._tls_refused.inc
 
@@ -53,6 +59,10 @@ class Metrics:
         """Count one answered call."""
         self._handled.labels(method, code, reason).inc()
         self._seconds.labels(method).observe(seconds)
+
+    def keys_sealed(self, number: int) -> None:
+        """Tell how many keys are sealed."""
+        self._sealed.set(number)
 
     def serving(self, is_serving: bool) -> None:
         """Tell whether the worker serves."""

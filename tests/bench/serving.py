@@ -28,7 +28,7 @@ from typing import Any
 import grpc
 
 from hsm.recovery import Link
-from pinvault import bootstrap
+from pinvault.bootstrap import worker as bootstrap
 from pinvault.config import load
 from pinvault.server import gate as gate_module
 from pinvault.server import transport
@@ -76,7 +76,7 @@ def build(config: Path, *, index: int = 0) -> Built:
 
 @contextmanager
 def _noted(built: Built, *names: str):
-    """Have the constructors of bootstrap's objects noted."""
+    """Have the constructors of the worker's objects noted."""
     kept = {name: getattr(bootstrap, name) for name in names}
     for name, make in kept.items():
         setattr(bootstrap, name, _noting(built, name, make))

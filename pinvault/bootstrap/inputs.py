@@ -1,0 +1,156 @@
+"""What a configuration names, looked up: keys, profiles and files must exist and fit each other.
+
+Rules:
+- Errors name the file, the option and the remedy.
+- Nothing here touches the token.
+"""
+
+import re
+from datetime import UTC, date, datetime
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from hsm import keyring
+from hsm.device import TokenLocation
+from pinvault.audit.errors import RecordRefused
+from pinvault.audit.record import AuditRecord, KeyUse, encode, rfc3339
+from pinvault.config import ConfigError, Loaded
+from pinvault.model import keys as model
+from pinvault.model.profiles import Profile, RsaFieldProfile
+from pinvault.operations.route import DECIPHERING, ENCIPHERING
+
+
+def location(loaded: Loaded) -> TokenLocation:
+    """Give where the token is."""
+    section = loaded.config.hsm
+    return TokenLocation(
+        module=loaded.file(section.module),
+        label=section.token_label,
+        serial=section.token_serial,
+        pin_file=loaded.file(section.pin_file),
+    )
+
+
+def read_keyring(loaded: Loaded) -> keyring.Keyring:
+    """Read the key ring and check that all that the configuration names fits it."""
+    ring = keyring.load(loaded.file(loaded.config.hsm.keyring_file))
+    directory = key_directory(ring)
+    for known in directory:
+        _require_name(loaded, known)
+    _require_own_key(loaded, directory, "index", model.Usage.M7)
+    _require_own_key(loaded, directory, "audit_signing", model.Usage.S0)
+    for name, profile in loaded.profiles().items():
+        _require_profile_key(loaded, directory, name, profile)
+    names = {key.name for key in directory}
+    for number, section in enumerate(loaded.config.grants):
+        for key in section.keys:
+            if key not in names:
+                text = f"the key ring has no key named {key}: add it or correct the name"
+                raise ConfigError(loaded.path, f"grants[{number}].keys", text)
+    return ring
+
+
+def key_directory(ring: keyring.Keyring) -> model.KeyDirectory:
+    """Give the key ring as the floors above the HSM know it."""
+    return model.KeyDirectory(
+        model.Key(
+            name=entry.name,
+            version=entry.version,
+            usage=model.Usage(entry.usage.value),
+            algorithm=model.Algorithm(entry.algorithm.value),
+            mode=model.Mode(entry.mode.value),
+            check_value=entry.check_value,
+            state=model.State(entry.state.value),
+            origin=model.Origin(entry.origin.value),
+            valid_from=entry.valid_from,
+            valid_until=entry.valid_until,
+            jwa=entry.jwa,
+        )
+        for entry in ring.keys
+    )
+
+
+def active_key(loaded: Loaded, directory: model.KeyDirectory, option: str) -> model.Key:
+    """Give the active version of one of the service's own keys."""
+    name = getattr(loaded.config.keys, option)
+    found = [k for k in directory.versions(name) if k.state is model.State.ACTIVE]
+    if not found:
+        text = f"the key ring has no active key named {name}: add it or correct the name"
+        raise ConfigError(loaded.path, f"keys.{option}", text)
+    return found[0]
+
+
+def require_tls_files(loaded: Loaded) -> None:
+    """Read the PEM files; the certificate must be in its time and fit the key."""
+
+    def refuse(option: str, text: str) -> ConfigError:
+        return ConfigError(loaded.path, f"server.tls.{option}", text)
+
+    found: dict[str, bytes] = {}
+    for option in ("certificate_file", "private_key_file", "client_ca_file"):
+        path = loaded.file(getattr(loaded.config.server.tls, option))
+        try:
+            found[option] = path.read_bytes()
+        except OSError:
+            text = f"{path} cannot be read: correct the path or its mode"
+            raise refuse(option, text) from None
+    try:
+        leaf = x509.load_pem_x509_certificates(found["certificate_file"])[0]
+        key = load_pem_private_key(found["private_key_file"], password=None)
+        x509.load_pem_x509_certificates(found["client_ca_file"])
+    except (ValueError, TypeError):
+        text = "certificate, key and CA are PEM files, the key without a passphrase: correct them"
+        raise refuse("certificate_file", text) from None
+    if leaf.public_key() != key.public_key():
+        raise refuse("private_key_file", "the key is not the certificate's: correct either")
+    if not leaf.not_valid_before_utc <= utc_now() < leaf.not_valid_after_utc:
+        raise refuse("certificate_file", "the certificate is not in its time: renew it")
+
+
+def _require_name(loaded: Loaded, key: model.Key) -> None:
+    """Refuse a name that the contract cannot say or the audit record cannot hold."""
+    used = KeyUse(key=key.id, check_value=key.check_value)
+    try:
+        encode(AuditRecord(event="call", time=rfc3339(utc_now()), keys=(used,)))
+        sayable = re.fullmatch("[a-z][a-z0-9-]{0,30}", key.name) is not None
+    except RecordRefused:
+        sayable = False
+    if not sayable:
+        text = (
+            f"the key name {key.name} cannot be used: 1 to 31 of a-z, 0-9 and -, beginning with "
+            "a letter, without 12 digits or 16 hex digits in a row"
+        )
+        raise ConfigError(loaded.file(loaded.config.hsm.keyring_file), "name", text)
+
+
+def _require_own_key(
+    loaded: Loaded, directory: model.KeyDirectory, option: str, usage: model.Usage
+) -> None:
+    key = active_key(loaded, directory, option)
+    if key.usage is not usage:
+        text = f"{key.name} has usage {key.usage}, not {usage}: name a key of that usage"
+        raise ConfigError(loaded.path, f"keys.{option}", text)
+
+
+def _require_profile_key(
+    loaded: Loaded, directory: model.KeyDirectory, name: str, profile: Profile
+) -> None:
+    modes = ENCIPHERING if isinstance(profile, RsaFieldProfile) else DECIPHERING
+    versions = directory.versions(profile.key)
+    if not any(k.usage is model.Usage.D1 and k.mode in modes for k in versions):
+        text = (
+            f"the key ring has no key {profile.key} of usage D1 and mode "
+            f"{' or '.join(sorted(modes))}: add it or correct the name"
+        )
+        raise ConfigError(loaded.path, f"profiles.{name}.key", text)
+
+
+def utc_now() -> datetime:
+    """Give the time, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+def utc_today() -> date:
+    """Give the UTC day."""
+    return utc_now().date()
