@@ -172,11 +172,16 @@ def open_table(loaded: Loaded, secrets: Secrets) -> SharedTable:
 
 def _build_gate(ground: Ground) -> Gate:
     server = ground.loaded.config.server
-    grants = Grants(ground.loaded.grants())
+    admission = Admission(
+        grants=Grants(ground.loaded.grants()),
+        limits=Limits(ground.table),
+        pans=PanIndex(ground.secrets.pan_index),
+        now=time.time,
+    )
     return Gate(
-        _methods(ground, grants),
+        _methods(ground, admission),
         identity=server.identity,
-        grants=grants,
+        admission=admission,
         deadlines=DeadlineRule(
             ceiling_s=server.deadline.ceiling_s, default_s=server.deadline.default_s
         ),
@@ -189,14 +194,8 @@ def _build_gate(ground: Ground) -> Gate:
     )
 
 
-def _methods(ground: Ground, grants: Grants) -> tuple[Method[Any], ...]:
+def _methods(ground: Ground, admission: Admission) -> tuple[Method[Any], ...]:
     """Build the use cases, and the services over them."""
-    admission = Admission(
-        grants=grants,
-        limits=Limits(ground.table),
-        pans=PanIndex(ground.secrets.pan_index),
-        now=time.time,
-    )
     router = Router(
         keys=ground.directory,
         profiles=ground.loaded.profiles(),

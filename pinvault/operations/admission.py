@@ -12,7 +12,7 @@ from pinvault.model.call import Call
 from pinvault.model.errors import Reason, Refusal
 from pinvault.model.pan import Pan
 from pinvault.policy.grants import Ask, Grants
-from pinvault.policy.limits import LimitExceeded, Limits
+from pinvault.policy.limits import LimitExceeded, Limits, Rate
 from pinvault.policy.pan_index import PanIndex
 from pinvault.policy.shared_table import TableError
 
@@ -22,26 +22,54 @@ _SCOPES = {"caller": Reason.CALLER_RATE_EXCEEDED, "pan": Reason.PAN_RATE_EXCEEDE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
-    """The policy floor, asked once a call. `now` gives Unix seconds."""
+    """The policy floor: asked when a call comes, and when it is known what it is about.
+
+    `now` gives Unix seconds.
+    """
 
     grants: Grants
     limits: Limits
     pans: PanIndex
     now: Callable[[], float]
 
+    def enter(self, *, caller: str, method: str) -> None:
+        """Let a caller in who has a row for the method and is within its rate, or refuse.
+
+        Every call that has a row counts, whatever becomes of it.
+        """
+        rows = self.grants.rows(caller=caller, method=method)
+        rate = next((row.per_caller for row in rows if row.per_caller is not None), None)
+        self._count(caller=caller, method=method, per_caller=rate)
+
     def admit(self, call: Call, ask: Ask, pan: Pan | None = None) -> None:
         """Note the PAN's index; then let the call pass, or refuse."""
         call.notes.pan_index = self.pans.of(pan).hex() if pan is not None else ""
-        account = self.pans.account_of(pan) if pan is not None else None
         grant = self.grants.permit(ask, caller=call.caller, method=call.method)
-        try:
-            self.limits.check(
+        # A call without a PAN (an unbound envelope to format 1) has no account to keep.
+        if pan is not None:
+            self._count(
                 caller=call.caller,
                 method=call.method,
+                account=self.pans.account_of(pan),
+                per_pan=grant.per_pan,
+            )
+
+    def _count(
+        self,
+        *,
+        caller: str,
+        method: str,
+        account: bytes | None = None,
+        per_caller: Rate | None = None,
+        per_pan: Rate | None = None,
+    ) -> None:
+        try:
+            self.limits.check(
+                caller=caller,
+                method=method,
                 pan_hash=account,
-                per_caller=grant.per_caller,
-                # A call without a PAN (an unbound envelope to format 1) has no account to keep.
-                per_pan=grant.per_pan if account is not None else None,
+                per_caller=per_caller,
+                per_pan=per_pan,
                 now=self.now(),
             )
         except LimitExceeded as exceeded:

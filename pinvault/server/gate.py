@@ -21,7 +21,7 @@ from google.protobuf.message import Message
 from pinvault.audit.record import AuditRecord, KeyUse, rfc3339
 from pinvault.model.call import Call, Deadline, Notes
 from pinvault.model.errors import TEXTS, Reason, Refusal
-from pinvault.policy.grants import Grants
+from pinvault.operations.admission import Admission
 from pinvault.server.arrivals import Arrivals
 from pinvault.server.contract import Contract
 from pinvault.server.identity import IdentityKind, identify
@@ -85,7 +85,7 @@ class Gate(grpc.GenericRpcHandler):
         methods: Iterable[Method[Any]],
         *,
         identity: IdentityKind,
-        grants: Grants,
+        admission: Admission,
         deadlines: DeadlineRule,
         arrivals: Arrivals,
         contract: Contract,
@@ -95,7 +95,7 @@ class Gate(grpc.GenericRpcHandler):
         now: Callable[[], datetime],
     ) -> None:
         self._identity = identity
-        self._grants = grants
+        self._admission = admission
         self._deadlines = deadlines
         self._arrivals = arrivals
         self._contract = contract
@@ -166,7 +166,7 @@ class Gate(grpc.GenericRpcHandler):
         visit.caller = identify(auth, self._identity)
         if method is None:
             raise Refusal(Reason.METHOD_UNKNOWN)
-        self._grants.rows(caller=visit.caller, method=method.name)
+        self._admission.enter(caller=visit.caller, method=method.name)
         deadline = self._deadlines.of(context)
         visit.deadline_s = deadline.at - time.monotonic()
         raw = self._arrivals.take(messages, context)

@@ -114,3 +114,18 @@ def test_a_callers_own_rate_holds_across_workers(
         book, refusals = collect(server, range(12))
     assert len(book) == 5
     assert refusals == ["CALLER_RATE_EXCEEDED"] * 7
+
+
+def test_calls_that_are_refused_use_up_the_callers_rate_too(
+    make_environment: Callable[[Settings], Environment],
+) -> None:
+    """Else one could feel for names and write to the log without end."""
+    environment = make_environment(Settings(per_caller="5/h", per_pan="1000/s"))
+    nowhere = ToPinBlock(key="nowhere", format="ISO_0", pan=PAN)
+    reasons = []
+    with RunningServer(environment) as server, server.connect() as vault:
+        for _ in range(8):
+            with pytest.raises(PinvaultError) as refused:
+                vault.encrypt_pin(vault.seal("4831", pan=PAN), to=nowhere)
+            reasons.append(refused.value.reason)
+    assert reasons == ["KEY_UNKNOWN"] * 5 + ["CALLER_RATE_EXCEEDED"] * 3

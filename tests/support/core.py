@@ -177,7 +177,7 @@ def build(
     gate = Gate(
         [method for service in services for method in service.methods()],
         identity=IdentityKind.SPIFFE,
-        grants=grants,
+        admission=admission,
         deadlines=DeadlineRule(ceiling_s=10, default_s=None),
         arrivals=Arrivals(within_s=5.0, room=8),
         contract=Contract(max_bytes=65_536),

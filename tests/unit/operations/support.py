@@ -138,6 +138,7 @@ class World:
             pans=self.pans,
             now=lambda: self.now,
         )
+        self.admission = admission
         router = Router(
             keys=KeyDirectory(self.keys),
             profiles=PROFILES,

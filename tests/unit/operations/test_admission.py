@@ -13,7 +13,7 @@ from pinvault.model.pan import Pan
 from pinvault.policy.grants import Ask
 from pinvault.policy.limits import Rate
 from pinvault.policy.pan_index import PanIndex
-from tests.unit.operations.support import EVERYTHING, OTHER_PAN, PAN, World, call
+from tests.unit.operations.support import CALLER, EVERYTHING, OTHER_PAN, PAN, World, call
 
 NOTHING = Ask()
 ONCE = Rate(count=1, period_s=60.0, burst=1)
@@ -35,7 +35,7 @@ def test_the_index_is_noted_even_when_the_call_is_refused(world: World) -> None:
 
 
 def test_what_was_never_granted_uses_up_nothing(tmp_path: Path) -> None:
-    world = limited(tmp_path, per_caller=ONCE, per_pan=ONCE)
+    world = limited(tmp_path, per_pan=ONCE)
     for _ in range(3):
         with pytest.raises(Refusal) as caught:
             admit(world, call(), Ask(keys=frozenset({"unknown"})))
@@ -54,17 +54,26 @@ def test_one_pans_rate_is_not_anothers(tmp_path: Path) -> None:
         assert caught.value.__cause__ is None
 
 
-def test_the_rate_is_that_of_the_row_that_covers_the_call(tmp_path: Path) -> None:
-    row = EVERYTHING[0]
-    slow = replace(row, keys=frozenset({"zpk"}), per_caller=ONCE)
-    free = replace(row, keys=frozenset({"zpk-aes"}), per_caller=None)
-    world = World(tmp_path, rows=(slow, free))
-    for _ in range(3):
-        admit(world, call(), Ask(keys=frozenset({"zpk-aes"})))
-    admit(world, call(), Ask(keys=frozenset({"zpk"})))
+def test_a_callers_rate_counts_every_call_of_the_method_and_no_other(tmp_path: Path) -> None:
+    """Whatever becomes of a call, and whichever row would cover it."""
+    row, other = EVERYTHING[0], EVERYTHING[1]
+    rows = (replace(row, per_caller=None), replace(row, per_caller=ONCE), other)
+    world = World(tmp_path, rows=rows)
+    world.admission.enter(caller=CALLER, method=row.method)
+    world.admission.enter(caller=CALLER, method=other.method)
     with pytest.raises(Refusal) as caught:
-        admit(world, call(), Ask(keys=frozenset({"zpk"})))
+        world.admission.enter(caller=CALLER, method=row.method)
     assert caught.value.reason is Reason.CALLER_RATE_EXCEEDED
+    assert caught.value.retry_after_s
+    world.now += ONCE.period_s
+    world.admission.enter(caller=CALLER, method=row.method)
+
+
+def test_a_caller_without_a_row_does_not_enter(world: World) -> None:
+    with pytest.raises(Refusal) as caught:
+        world.admission.enter(caller="other", method=EVERYTHING[0].method)
+    assert caught.value.reason is Reason.METHOD_NOT_GRANTED
+    assert world.is_untouched()
 
 
 @settings(deadline=None)

@@ -248,21 +248,15 @@ def limited(directory: Path, **rates: Rate) -> World:
     return World(directory, rows=tuple(replace(row, **rates) for row in EVERYTHING))
 
 
-@pytest.mark.parametrize(
-    ("scope", "reason"),
-    [("per_caller", Reason.CALLER_RATE_EXCEEDED), ("per_pan", Reason.PAN_RATE_EXCEEDED)],
-)
-def test_a_rate_that_is_used_up_refuses_before_the_hsm(
-    tmp_path: Path, scope: str, reason: Reason
-) -> None:
-    world = limited(tmp_path, **{scope: Rate(count=2, period_s=60.0, burst=2)})
+def test_a_rate_that_is_used_up_refuses_before_the_hsm(tmp_path: Path) -> None:
+    world = limited(tmp_path, per_pan=Rate(count=2, period_s=60.0, burst=2))
     for _ in range(2):
         world.encrypt_pin(call(), source=world.block(), target=to_block("zpk"))
     world.device.calls.clear()
     refusal = refusal_of(
         lambda: world.encrypt_pin(call(), source=world.block(), target=to_block("zpk"))
     )
-    assert (refusal.reason, refusal.retry_after_s) == (reason, 30.0)
+    assert (refusal.reason, refusal.retry_after_s) == (Reason.PAN_RATE_EXCEEDED, 30.0)
     assert not world.device.calls
     world.now += 30
     assert world.encrypt_pin(call(), source=world.block(), target=to_block("zpk"))
@@ -277,7 +271,8 @@ def test_a_refused_rate_does_not_spend_the_envelope(tmp_path: Path) -> None:
     assert world.encrypt_pin(call(), source=source, target=to_block("zpk"))
 
 
-def test_limits_that_cannot_be_kept_refuse_the_call(world: World) -> None:
+def test_limits_that_cannot_be_kept_refuse_the_call(tmp_path: Path) -> None:
+    world = limited(tmp_path, per_pan=Rate(count=2, period_s=60.0, burst=2))
     world.table.close()
     refusal = refusal_of(
         lambda: world.encrypt_pin(call(), source=world.block(), target=to_block("zpk"))

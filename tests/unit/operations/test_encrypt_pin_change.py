@@ -9,6 +9,7 @@ from pinvault.model.errors import Reason, Refusal
 from pinvault.model.pan import Pan
 from pinvault.model.pins import Format, PinSource
 from pinvault.operations.encrypt_pin_change import EncryptedPinChange
+from pinvault.policy.limits import Rate
 from tests.unit.operations.support import (
     EVERYTHING,
     OTHER_PAN,
@@ -152,6 +153,10 @@ def test_notes_name_both_sources_in_order_and_each_key_once(world: World) -> Non
     assert [each.id for each in made.notes.keys] == ["partner/1", "pin-seal/10"]
 
 
-def test_one_change_counts_as_one_call(world: World) -> None:
+def test_one_change_counts_once_for_its_pan(tmp_path: Path) -> None:
+    once = Rate(count=1, period_s=60.0, burst=1)
+    world = World(tmp_path, rows=tuple(replace(row, per_pan=once) for row in EVERYTHING))
     change(world, world.block(), world.block())
-    assert world.table.live(now=world.now) == 1
+    with pytest.raises(Refusal) as refused:
+        change(world, world.block(), world.block())
+    assert refused.value.reason is Reason.PAN_RATE_EXCEEDED
