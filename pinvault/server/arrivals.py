@@ -3,7 +3,8 @@
 gRPC gives a call a thread before its message has come. Whoever opens calls and sends
 nothing would hold every thread of a worker. Rules:
 - A message comes within a bounded time, or the call is cancelled and recorded as malformed.
-- At most `room` calls wait at once; when one more comes, the one that has waited longest goes.
+- While more than `room` calls wait at once, the time is half as long. Nothing is cancelled for
+  the crowd alone: on a busy machine messages that are here wait for a moment too.
 """
 
 import threading
@@ -41,10 +42,6 @@ class Arrivals:
         key = id(call)
         with self._mutex:
             self._waiting[key] = (time.monotonic(), call)
-            crowded = len(self._waiting) > self._room
-            _, longest = next(iter(self._waiting.values()))
-        if crowded:
-            longest.cancel()
         try:
             return next(messages)
         except (StopIteration, grpc.RpcError):
@@ -56,8 +53,10 @@ class Arrivals:
     def _look(self) -> None:
         while True:
             time.sleep(LOOK_S)
-            latest = time.monotonic() - self._within_s
             with self._mutex:
+                crowded = len(self._waiting) > self._room
+                patience = self._within_s / 2 if crowded else self._within_s
+                latest = time.monotonic() - patience
                 late = [call for began, call in self._waiting.values() if began < latest]
             for call in late:
                 call.cancel()

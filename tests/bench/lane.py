@@ -57,7 +57,7 @@ def run(environment: Environment) -> list[Table]:
             rows=rows,
             reading=(
                 "At 1 caller the ratio is what the lane itself costs; above, it is what combining "
-                "gains, most with a slow token; random bytes are not combined."
+                "gains, most with a slow token."
             ),
             conditions=(
                 f"In process, SoftHSM, median of {ROUNDS} rounds of {SECONDS} s in turns; the "
