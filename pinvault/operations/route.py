@@ -135,26 +135,30 @@ def one_pan(*pans: Pan | None) -> Pan | None:
 
 
 def _ask(sources: tuple[Sealed, ...], target: Target) -> Ask:
-    """Collect what a grant must name; a translation that the matrix forbids is refused here."""
+    """Collect what a grant must name: keys of PIN blocks, formats, profiles, translations."""
     parts = (*sources, target)
     blocks = [part for part in parts if isinstance(part, SealedBlock | BlockToMake)]
-    for source in sources:
-        loses_pan = isinstance(target, BlockToMake) and not target.format.carries_pan
-        if loses_pan and isinstance(source, SealedEnvelope) and source.profile.bind_pan:
-            raise Refusal(Reason.TRANSLATION_FORBIDDEN, field="target.pin_block.format")
-    translations = frozenset(
-        permission_for(source.format, target.format)
-        for source in sources
-        if isinstance(source, SealedBlock) and isinstance(target, BlockToMake)
-    )
     return Ask(
         keys=frozenset(block.key.name for block in blocks),
         formats=frozenset(block.format for block in blocks),
         profiles=frozenset(
             part.profile.name for part in parts if isinstance(part, SealedEnvelope | FieldToMake)
         ),
-        translations=translations - {Permission.NONE},
+        translations=_translations(sources, target),
     )
+
+
+def _translations(sources: tuple[Sealed, ...], target: Target) -> frozenset[Permission]:
+    """Give the permissions that the step to a PIN block needs, or refuse one that is forbidden."""
+    if not isinstance(target, BlockToMake):
+        return frozenset()
+    needed = set()
+    for source in sources:
+        if isinstance(source, SealedBlock):
+            needed.add(permission_for(source.format, target.format))
+        elif source.profile.bind_pan and not target.format.carries_pan:
+            raise Refusal(Reason.TRANSLATION_FORBIDDEN, field="target.pin_block.format")
+    return frozenset(needed - {Permission.NONE})
 
 
 def _word(part: Sealed | Target) -> str:

@@ -21,7 +21,7 @@ from pinvault.v1 import pin_block_pb2, resources_pb2
 from tests.conftest import OTHER_PAN, PAN
 from tests.support import zone
 
-ROUNDS = 40
+ROUNDS = 30
 METHOD = "/pinvault.v1.PinBlockService/EncryptPin"
 
 Make = Callable[[RunningServer, Vault], resources_pb2.PinSource]

@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_body_is_complete_and_never_the_same(folder: Path) -> None:
-    bodies = []
+    bodies, seen = [], set()
     for _ in range(2):
         done = demo(folder, "--json")
         assert done.returncode == 0, done.stderr
@@ -45,8 +45,8 @@ def test_the_body_is_complete_and_never_the_same(folder: Path) -> None:
         fields = {body.pop("pin"), body.pop("oldPin")}
         assert all(re.fullmatch("[0-9a-f]{512}", field) for field in fields)
         assert body == SAMPLE
-        assert len(fields) == 2
-    assert demo(folder, "--json").stdout != done.stdout
+        seen |= fields
+    assert len(seen) == 4
 
 
 def test_the_whole_story_is_told(folder: Path) -> None:
