@@ -26,8 +26,14 @@ LONGEST_PAUSE_S = 10.0
 
 
 def hold_port(host: str, port: int) -> socket.socket:
-    """Bind without listening, so that port 0 becomes one number for all workers and stays ours."""
+    """Bind without listening, so that port 0 becomes one number for all workers and stays ours.
+
+    OSError when another server has the port: sharing it, both would get some of the calls.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as alone:
+        alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        alone.bind((host, port))
     held = socket.socket(family, socket.SOCK_STREAM)
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

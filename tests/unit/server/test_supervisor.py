@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import socket
 import sys
 import textwrap
 import threading
@@ -124,11 +125,11 @@ def test_an_ailing_worker_is_left_alone_and_is_not_ready(tmp_path: Path) -> None
     running.stop()
 
 
-def test_one_port_is_held_for_all() -> None:
-    held = hold_port("127.0.0.1", 0)
-    try:
+def test_a_port_is_shared_with_workers_and_with_no_other_server() -> None:
+    with hold_port("127.0.0.1", 0) as held, socket.socket() as worker:
         number = held.getsockname()[1]
-        other = hold_port("127.0.0.1", number)
-        other.close()
-    finally:
-        held.close()
+        worker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        worker.bind(("127.0.0.1", number))
+        worker.listen()
+        with pytest.raises(OSError, match="in use"):
+            hold_port("127.0.0.1", number)
