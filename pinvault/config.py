@@ -6,6 +6,7 @@ Rules:
 - What steers a computation is fixed here, at start; a call can only name it.
 """
 
+import hashlib
 import tomllib
 from enum import StrEnum, unique
 from pathlib import Path
@@ -223,10 +224,11 @@ class Config(_Section, frozen=True):
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
-    """A configuration with the file that it came from."""
+    """A configuration, the file that it came from, and the SHA-256 of what was read there."""
 
     path: Path
     config: Config
+    sha256: str
 
     def file(self, relative: str) -> Path:
         """Give a path of the configuration, relative to its file."""
@@ -281,7 +283,8 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
 def load(path: Path) -> Loaded:
     """Read and check a configuration, or raise ConfigError with the first fault."""
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = path.read_bytes()
+        data = tomllib.loads(raw.decode("utf-8"))
     except OSError as error:
         text = f"cannot be read ({error.strerror}): give the path of a configuration"
         raise ConfigError(path, "", text) from None
@@ -295,7 +298,7 @@ def load(path: Path) -> Loaded:
         text, _, place = str(error).partition(" - at `")
         option = place.rstrip("`").removeprefix("$").removeprefix(".")
         raise ConfigError(path, option, f"{text}: see pinvault.example.toml") from None
-    loaded = Loaded(path=path, config=config)
+    loaded = Loaded(path=path, config=config, sha256=hashlib.sha256(raw).hexdigest())
     _check_addresses(loaded)
     _check_profiles(loaded)
     _check_grants(loaded)

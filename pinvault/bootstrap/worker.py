@@ -159,7 +159,7 @@ def open_audit_log(
         boot={
             "version": __version__,
             "keyring": f"sha256:{hashlib.sha256(ring_file.read_bytes()).hexdigest()}",
-            "config": f"sha256:{hashlib.sha256(loaded.path.read_bytes()).hexdigest()}",
+            "config": f"sha256:{loaded.sha256}",
         },
     )
 

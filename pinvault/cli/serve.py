@@ -3,10 +3,10 @@
 import fcntl
 import hashlib
 import os
-import shutil
 import signal
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,7 +17,7 @@ from pinvault.cli.common import config_argument
 from pinvault.config import ConfigError, Loaded, load, split_address
 from pinvault.server import admin, core_log
 from pinvault.server.hardening import allocator_scrubs, harden, with_allocator
-from pinvault.server.logs import make_log
+from pinvault.server.logs import Log, make_log
 from pinvault.server.supervisor import Patience, Supervisor, hold_port
 
 NOTICE = "serving.json"
@@ -33,57 +33,52 @@ def serve(config_file: Path) -> None:
 
 
 def _supervise(loaded: Loaded) -> int:
-    config = loaded.config
+    """Hold what only one server may, for as long as it runs; give the exit code."""
     log = make_log(count=lambda: None, worker="supervisor")
     if not allocator_scrubs(os.environ):
         log.warning("protection missing", weakness="the allocator does not overwrite freed memory")
-    state = loaded.file(config.state.directory)
+    state = loaded.file(loaded.config.state.directory)
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    turn = _only_one(loaded, state)
-    metrics = _metrics_directory(state)
-    (state / NOTICE).unlink(missing_ok=True)
+    with ExitStack() as held:
+        held.enter_context(_only_one(loaded, state))
+        (state / NOTICE).unlink(missing_ok=True)
+        metrics = held.enter_context(_metrics_directory(state))
+        port = held.enter_context(hold_port(*split_address(loaded.config.server.listen)))
+        supervisor = _supervisor(loaded, log, metrics=metrics, port=port.getsockname()[1])
+        admin_host, admin_port = split_address(loaded.config.admin.listen)
+        supervisor.facts["admin_port"] = admin.serve(
+            host=admin_host,
+            port=admin_port,
+            ready=lambda: supervisor.ready,
+            metrics_directory=metrics,
+        )
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, supervisor.stop)
+        return supervisor.run()
 
-    host, port = split_address(config.server.listen)
-    held = hold_port(host, port)
-    port = held.getsockname()[1]
 
-    reviewed = digest_of(loaded)
+def _supervisor(loaded: Loaded, log: Log, *, metrics: str, port: int) -> Supervisor:
+    config, reviewed = loaded.config, digest_of(loaded)
 
     def command(index: int, pulse_fd: int) -> list[str]:
         arguments = ["--index", str(index), "--pulse-fd", str(pulse_fd), "--port", str(port)]
         arguments += ["--digest", reviewed]
         return [sys.executable, "-m", "pinvault", "worker", str(loaded.path), *arguments]
 
-    supervisor = Supervisor(
+    return Supervisor(
         count=config.server.workers,
         command=command,
         environment={
             **with_allocator(os.environ),
             **core_log.VERBOSITY,
-            "PROMETHEUS_MULTIPROC_DIR": str(metrics),
+            "PROMETHEUS_MULTIPROC_DIR": metrics,
         },
         patience=Patience(stop_s=config.server.grace_s + 5),
-        notice=state / NOTICE,
-        facts={"host": host, "port": port},
-        on_end=lambda pid: mark_process_dead(pid, str(metrics)),  # type: ignore[no-untyped-call]
+        notice=loaded.file(config.state.directory) / NOTICE,
+        facts={"host": split_address(config.server.listen)[0], "port": port},
+        on_end=lambda pid: mark_process_dead(pid, metrics),  # type: ignore[no-untyped-call]
         log=log,
     )
-    admin_host, admin_port = split_address(config.admin.listen)
-    bound = admin.serve(
-        host=admin_host,
-        port=admin_port,
-        ready=lambda: supervisor.ready,
-        metrics_directory=str(metrics),
-    )
-    supervisor.facts["admin_port"] = bound
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, supervisor.stop)
-    try:
-        return supervisor.run()
-    finally:
-        held.close()
-        shutil.rmtree(metrics, ignore_errors=True)
-        turn.close()
 
 
 def _only_one(loaded: Loaded, state: Path) -> BinaryIO:
@@ -98,21 +93,23 @@ def _only_one(loaded: Loaded, state: Path) -> BinaryIO:
     return turn
 
 
-def _metrics_directory(state: Path) -> Path:
+def _metrics_directory(state: Path) -> "tempfile.TemporaryDirectory[str]":
     """Make a folder for the workers' metrics, in memory where there is some.
 
     They are memory-mapped and grow: on a full disk the first write to a new page would
     end a worker with SIGBUS.
     """
-    shared = Path("/dev/shm")  # noqa: S108 - mkdtemp gives a private folder in it
+    shared = Path("/dev/shm")  # noqa: S108 - the folder made in it is private
     above = shared if os.access(shared, os.W_OK) else state
-    return Path(tempfile.mkdtemp(prefix="pinvault-metrics-", dir=above))
+    return tempfile.TemporaryDirectory(
+        prefix="pinvault-metrics-", dir=above, ignore_cleanup_errors=True
+    )
 
 
 def digest_of(loaded: Loaded) -> str:
     """Give the SHA-256 of configuration and key ring: all workers serve by the same."""
     ring = loaded.file(loaded.config.hsm.keyring_file)
-    found = hashlib.sha256(loaded.path.read_bytes())
+    found = hashlib.sha256(loaded.sha256.encode())
     found.update(ring.read_bytes() if ring.exists() else b"")
     return found.hexdigest()
 
