@@ -16,19 +16,6 @@ from pkcs11 import Attribute, KeyType, Mechanism, Object, ObjectClass
 from pkcs11.attributes import AttributeMapper, Handler
 from pkcs11.exceptions import AttributeSensitive, AttributeTypeInvalid, FunctionFailed
 
-CAPABILITIES: Final = (
-    Attribute.ENCRYPT,
-    Attribute.DECRYPT,
-    Attribute.WRAP,
-    Attribute.UNWRAP,
-    Attribute.SIGN,
-    Attribute.VERIFY,
-    Attribute.SIGN_RECOVER,
-    Attribute.VERIFY_RECOVER,
-    Attribute.DERIVE,
-)
-"""The booleans of CK_BBOOL that say what a key may do (PKCS#11 v2.40 base, 4.7 to 4.10)."""
-
 
 class Missing(Enum):
     """Why an attribute has no value."""

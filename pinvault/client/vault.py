@@ -198,10 +198,7 @@ class Vault:
         request = key_pb2.ListKeysRequest()
         while True:
             reply = self._call(self._keys.ListKeys, request, repeatable=True)
-            found += [
-                KeyUse(name=key.name, version=key.version, check_value=key.check_value)
-                for key in reply.keys
-            ]
+            found += map(_key_use, reply.keys)
             if not reply.next_page_token:
                 return found
             request.page_token = reply.next_page_token
@@ -291,7 +288,7 @@ def _format(name: Format, pan: str | None) -> resources_pb2.PinBlockFormat:
             )
 
 
-def _key_use(message: resources_pb2.KeyUse) -> KeyUse:
+def _key_use(message: resources_pb2.KeyUse | key_pb2.Key) -> KeyUse:
     return KeyUse(name=message.name, version=message.version, check_value=message.check_value)
 
 

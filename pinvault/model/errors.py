@@ -3,8 +3,8 @@
 Rules:
 - A refusal is raised with a `Reason`; its text comes from the table here and is
   constant. What differs from call to call stands in fields, and never repeats input.
-- `PIN_SOURCE_REFUSED` is the one face of every decipher failure. Nothing may add a
-  field, a text or a chained exception to it.
+- `PIN_SOURCE_REFUSED` is the one face of every decipher failure. Nothing that a caller
+  could see may be added to it: no field, no text, no chained exception.
 - The names are those of `pinvault.v1.ErrorReason`; a test holds the two together.
 """
 

@@ -103,6 +103,7 @@ class Gate(grpc.GenericRpcHandler):
         self._metrics = metrics
         self._log = log
         self._now = now
+        self._unknown = self._handler(None)
         self._handlers = {_path(method.name): self._handler(method) for method in methods}
 
     def service(
@@ -112,7 +113,7 @@ class Gate(grpc.GenericRpcHandler):
         found = self._handlers.get(details.method)
         if found is not None or not details.method.startswith(f"/{PACKAGE}."):
             return found
-        return self._handler(None)
+        return self._unknown
 
     def _handler(self, method: Method[Any] | None) -> "grpc.RpcMethodHandler[bytes, bytes]":
         def serve(messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:

@@ -6,11 +6,23 @@ import pytest
 from pkcs11 import Attribute, ObjectClass
 
 from hsm import attributes
-from hsm.attributes import CAPABILITIES
 from hsm.inspection import KEY_TYPES
 from hsm.mechanisms import Operation, RsaPadding, invocation
 from hsm.roles import ROLES
 from hsm.vocabulary import Algorithm, Family, Mode, Usage
+
+# What a key may do, in PKCS#11 v2.40 base, 4.7 to 4.10.
+CAPABILITIES = (
+    Attribute.ENCRYPT,
+    Attribute.DECRYPT,
+    Attribute.WRAP,
+    Attribute.UNWRAP,
+    Attribute.SIGN,
+    Attribute.VERIFY,
+    Attribute.SIGN_RECOVER,
+    Attribute.VERIFY_RECOVER,
+    Attribute.DERIVE,
+)
 
 TEMPLATES = [
     (role, object_class, role.template(object_class, destroyable=False))
