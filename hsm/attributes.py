@@ -8,13 +8,16 @@ Rules:
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import Enum, IntEnum
+from types import MappingProxyType
 from typing import Any, Final
 
 from pkcs11 import Attribute, KeyType, Mechanism, Object, ObjectClass
 from pkcs11.attributes import AttributeMapper, Handler
 from pkcs11.exceptions import AttributeSensitive, AttributeTypeInvalid, FunctionFailed
+
+from hsm.vocabulary import Algorithm
 
 
 class Missing(Enum):
@@ -28,6 +31,22 @@ class Missing(Enum):
 ABSENT: Final = Missing.ABSENT
 HIDDEN: Final = Missing.HIDDEN
 MALFORMED: Final = Missing.MALFORMED
+
+KEY_TYPES: Final[Mapping[Algorithm, KeyType]] = MappingProxyType(
+    {
+        Algorithm.TDES_2KEY: KeyType.DES2,
+        Algorithm.TDES_3KEY: KeyType.DES3,
+        Algorithm.AES_128: KeyType.AES,
+        Algorithm.AES_192: KeyType.AES,
+        Algorithm.AES_256: KeyType.AES,
+        Algorithm.RSA_2048: KeyType.RSA,
+        Algorithm.RSA_3072: KeyType.RSA,
+        Algorithm.RSA_4096: KeyType.RSA,
+        Algorithm.EC_P256: KeyType.EC,
+        Algorithm.HMAC_SHA256: KeyType.GENERIC_SECRET,
+    }
+)
+"""CKA_KEY_TYPE of each algorithm."""
 
 _ULONG: Final = struct.calcsize("L")
 

@@ -7,6 +7,8 @@ Rules:
 - HMAC: the first 3 bytes of the HMAC-SHA256 of the empty message.
 - RSA and EC: the SHA-256 of the SubjectPublicKeyInfo.
 - A key that may only decipher: the first 3 bytes of zeros *deciphered*, beside its standard value.
+- A key that may only derive: the first 3 bytes of zeros enciphered under the key that is derived
+  from zeros, beside its standard value.
 - The ciphers and MACs run in the token; this module only feeds them and cuts their results.
 """
 
@@ -50,6 +52,11 @@ def aes(encipher: Cipher) -> bytes:
 def deciphering(decipher: Cipher, *, block_size: int) -> bytes:
     """Behavioural check value of a key that may only decipher, 3 bytes."""
     return decipher(bytes(block_size))[:SHORT]
+
+
+def deriving(encipher: Cipher, *, block_size: int) -> bytes:
+    """Behavioural check value of a key that may only derive, 3 bytes: zeros under its child."""
+    return encipher(bytes(block_size))[:SHORT]
 
 
 def hmac_sha256(mac: Callable[[bytes], bytes]) -> bytes:

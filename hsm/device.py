@@ -11,36 +11,54 @@ Rules:
 
 import copy
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import accumulate
-from types import MappingProxyType
-from typing import Final
+from typing import Any, Final, TypeVar, cast
 
 from pkcs11.exceptions import PKCS11Error
 
-from hsm import inspection, keys, token
+from hsm import agreement, derivation, inspection, keys
+from hsm.derivation import KeyCipher, Step
 from hsm.errors import (
     Finding,
     HsmError,
     HsmUnavailable,
-    InspectionFailed,
     KeySealed,
     OperationNotPermitted,
-    Severity,
     UnknownKey,
     return_value,
 )
 from hsm.keyring import KeyEntry, Keyring
 from hsm.lane import Lane
-from hsm.mechanisms import DIGEST_BYTES, FAMILIES, JWA_PADDING, Operation, RsaPadding
+from hsm.mechanisms import (
+    DIGEST_BYTES,
+    JWA_PADDING,
+    Operation,
+    RsaPadding,
+    longest_message,
+    permits,
+)
 from hsm.module import Library
-from hsm.recovery import DeviceStatus, Link
+from hsm.recovery import DeviceStatus, KeyTask, Link
 from hsm.token import TokenLocation
-from hsm.vocabulary import State
+from hsm.unwrapping import ContentCipher
+from hsm.vocabulary import Algorithm, Family, State
 
-__all__ = ["Device", "DeviceStatus", "RsaPadding", "TokenLocation"]
+__all__ = [
+    "Algorithm",
+    "ContentCipher",
+    "Device",
+    "DeviceStatus",
+    "KeyCipher",
+    "RsaPadding",
+    "Step",
+    "TokenLocation",
+]
+
+ResultT = TypeVar("ResultT")
+CipherT = TypeVar("CipherT")
 
 HANG_AFTER: Final = 5.0
 """Seconds inside the token after which the device counts as hung."""
@@ -50,15 +68,6 @@ BATCH_LIMIT: Final = 64
 """Callers answered in one turn: at a millisecond an RSA operation, others wait no longer."""
 RANDOM_BYTES: Final = 65_536
 """Most bytes that one call of `random` gives."""
-
-_PADDING_BYTES: Final[Mapping[RsaPadding, int]] = MappingProxyType(
-    {
-        RsaPadding.PKCS1_V1_5: 11,
-        RsaPadding.OAEP_SHA1: 2 * 20 + 2,
-        RsaPadding.OAEP_SHA256: 2 * 32 + 2,
-    }
-)
-"""Bytes of the modulus that each padding takes (RFC 8017, 7.1.1 and 7.2.1)."""
 
 
 class _Errand(Enum):
@@ -75,7 +84,6 @@ class _Group:
 
     work: Operation | _Errand
     key_id: str = ""
-    padding: RsaPadding | None = None
 
 
 class Device:
@@ -98,9 +106,7 @@ class Device:
         self._hang_after = hang_after
         self._clock = clock
         self._is_closed = False
-        self._lane: Lane[_Group, bytes, bytes] = Lane(
-            self._run, batch_limit=BATCH_LIMIT, clock=clock
-        )
+        self._lane: Lane[_Group, Any, Any] = Lane(self._run, batch_limit=BATCH_LIMIT, clock=clock)
         self.warnings = warnings
 
     @classmethod
@@ -123,7 +129,7 @@ class Device:
         """
         library = Library.load(location.module)
         try:
-            warnings = inspect_token(library, location, keyring) if inspect else ()
+            warnings = inspection.inspect_token(library, location, keyring) if inspect else ()
             link = Link(library, location, keyring, clock=clock, review=inspect)
             link.connect()
             device = cls(
@@ -174,9 +180,9 @@ class Device:
     ) -> bytes:
         """A message of at most modulus minus padding bytes under a partner's public key."""
         entry = self._permitted(Operation.RSA_ENCRYPT, key_id)
-        if len(plaintext) > entry.algorithm.bits // 8 - _PADDING_BYTES[padding]:
+        if len(plaintext) > longest_message(entry.algorithm, padding):
             raise ValueError("the message is too long for the key")
-        return self._call(_Group(Operation.RSA_ENCRYPT, key_id, padding), bytes(plaintext), timeout)
+        return self._apply(Operation.RSA_ENCRYPT, key_id, plaintext, timeout, padding=padding)
 
     def rsa_decrypt(
         self, key_id: str, ciphertext: bytes, *, padding: RsaPadding, timeout: float
@@ -186,30 +192,92 @@ class Device:
         OperationNotPermitted for PKCS #1 v1.5 or another hash, before the token is touched.
         HsmDataRefused for every bad ciphertext, of whatever length.
         """
-        entry = self._permitted(Operation.RSA_DECRYPT, key_id)
-        if JWA_PADDING.get(entry.jwa or "") is not padding:
-            raise OperationNotPermitted(key=key_id, padding=padding.value)
-        return self._call(
-            _Group(Operation.RSA_DECRYPT, key_id, padding), bytes(ciphertext), timeout
-        )
+        self._permitted_oaep(Operation.RSA_DECRYPT, key_id, padding)
+        return self._apply(Operation.RSA_DECRYPT, key_id, ciphertext, timeout, padding=padding)
+
+    def with_derived(
+        self,
+        key_id: str,
+        path: Sequence[Step],
+        work: Callable[[KeyCipher], ResultT],
+        *,
+        timeout: float,
+    ) -> ResultT:
+        """What `work` makes of the key at the end of `path`, which lives until `work` returns.
+
+        `path` is checked by `hsm.derivation.check`, or ValueError. Under a key in the state
+        decipher-only the cipher only deciphers.
+
+        `work` runs inside the lane, perhaps in another caller's thread and, when the token fails
+        meanwhile, again: it is short, calls no method of the device, lets pass what its cipher
+        raises, and has no effect but its result. What it raises itself, this raises unchanged.
+        """
+        entry = self._permitted(Operation.DERIVE, key_id)
+        steps = tuple(path)
+        derivation.check(steps, entry.algorithm.family)
+        enciphers = entry.state is State.ACTIVE
+
+        def turn(live: keys.LiveKey) -> ResultT:
+            with keys.derived(live, steps, enciphers=enciphers) as cipher:
+                return _outcome(work, cipher)
+
+        return self._perform(Operation.DERIVE, key_id, turn, timeout)
+
+    def with_unwrapped(
+        self,
+        key_id: str,
+        wrapped: bytes,
+        work: Callable[[ContentCipher], ResultT],
+        *,
+        padding: RsaPadding,
+        algorithm: Algorithm,
+        timeout: float,
+    ) -> ResultT:
+        """What `work` makes of the AES key wrapped by OAEP, which lives until `work` returns.
+
+        `padding` is the one that the key ring fixes, or OperationNotPermitted. HsmDataRefused for
+        whatever is wrong with the wrapped key and with what `work` opens. For `work` the rules of
+        `with_derived` hold.
+        """
+        self._permitted_oaep(Operation.UNWRAP, key_id, padding)
+        if algorithm.family is not Family.AES:
+            raise ValueError("a content key is an AES key")
+        data = bytes(wrapped)
+
+        def turn(live: keys.LiveKey) -> ResultT:
+            with keys.unwrapped(live, data, rsa_padding=padding, algorithm=algorithm) as cipher:
+                return _outcome(work, cipher)
+
+        return self._perform(Operation.UNWRAP, key_id, turn, timeout, blames_data=True)
+
+    def agree(self, key_id: str, peer: bytes, *, timeout: float) -> bytes:
+        """The ECDH shared secret with `peer` (SP 800-56A, 5.7.1.2): the x coordinate, 32 bytes.
+
+        It is no key before a key derivation function has made one of it. `peer` is a public key on
+        P-256: a SubjectPublicKeyInfo in DER, or an uncompressed point of 65 bytes. ValueError when
+        it is neither.
+        """
+        self._permitted(Operation.AGREE, key_id)
+        point = agreement.point(peer)
+        return self._perform(Operation.AGREE, key_id, lambda live: keys.agree(live, point), timeout)
 
     def mac(self, key_id: str, data: bytes, *, timeout: float) -> bytes:
         """The HMAC-SHA256 (RFC 2104) of `data`, 32 bytes."""
         self._permitted(Operation.MAC, key_id)
-        return self._call(_Group(Operation.MAC, key_id), bytes(data), timeout)
+        return self._apply(Operation.MAC, key_id, data, timeout)
 
     def sign(self, key_id: str, digest: bytes, *, timeout: float) -> bytes:
         """The ECDSA signature over a SHA-256 digest: r and s of 32 bytes each (CKM_ECDSA)."""
         self._permitted(Operation.SIGN, key_id)
         if len(digest) != DIGEST_BYTES:
             raise ValueError("a digest has 32 bytes")
-        return self._call(_Group(Operation.SIGN, key_id), bytes(digest), timeout)
+        return self._apply(Operation.SIGN, key_id, digest, timeout)
 
     def random(self, length: int, *, timeout: float) -> bytes:
         """`length` random bytes, 1 to 65,536, from the token's generator."""
         if not 1 <= length <= RANDOM_BYTES:
             raise ValueError("random bytes are drawn 1 to 65536 at a time")
-        return self._call(_Group(_Errand.RANDOM), length.to_bytes(4, "big"), timeout)
+        return self._batched(_Group(_Errand.RANDOM), length.to_bytes(4, "big"), timeout)
 
     def public_key(self, key_id: str) -> bytes:
         """The SubjectPublicKeyInfo of a pair or public key, in DER, as it was at the start."""
@@ -228,7 +296,7 @@ class Device:
         """
         if self.status is DeviceStatus.HUNG:
             raise HsmUnavailable
-        self._call(_Group(_Errand.EXAMINE), b"", CLOSE_TIMEOUT)
+        self._enter(_Group(_Errand.EXAMINE), self._link.examine, CLOSE_TIMEOUT)
 
     def close(self) -> None:
         """Log out and leave the library. Later calls get HsmUnavailable. May be called again.
@@ -236,55 +304,99 @@ class Device:
         HsmTimeout when the token hangs: then only the end of the process closes it.
         """
         if not self._is_closed:
-            self._lane.call(_Group(_Errand.CLOSE), b"", CLOSE_TIMEOUT)
+            self._lane.call(_Group(_Errand.CLOSE), self._shut, CLOSE_TIMEOUT)
 
     def _permitted(self, operation: Operation, key_id: str) -> KeyEntry:
         """The entry of a key that may do this. UnknownKey or OperationNotPermitted otherwise."""
         entry = self._entries.get(key_id)
         if entry is None:
             raise UnknownKey
-        allowed = (
-            entry.algorithm.family in FAMILIES[operation]
-            and entry.role.permits(operation.capability)
-            and not (entry.state is State.DECIPHER_ONLY and operation not in _OPENING)
-        )
-        if not allowed:
+        if not permits(entry, operation):
             raise OperationNotPermitted(key=key_id, operation=operation.value[1])
         return entry
+
+    def _permitted_oaep(self, operation: Operation, key_id: str, padding: RsaPadding) -> None:
+        """As `_permitted`; OperationNotPermitted too for another padding than the key ring's."""
+        entry = self._permitted(operation, key_id)
+        if JWA_PADDING.get(entry.jwa or "") is not padding:
+            raise OperationNotPermitted(key=key_id, padding=padding.value)
 
     def _blocks(self, operation: Operation, key_id: str, blocks: bytes, timeout: float) -> bytes:
         entry = self._permitted(operation, key_id)
         if not blocks or len(blocks) % entry.algorithm.block_size:
             raise ValueError("the data are not whole blocks")
-        return self._call(_Group(operation, key_id), bytes(blocks), timeout)
+        return self._batched(_Group(operation, key_id), bytes(blocks), timeout)
 
-    def _call(self, group: _Group, payload: bytes, timeout: float) -> bytes:
+    def _apply(
+        self,
+        operation: Operation,
+        key_id: str,
+        data: bytes,
+        timeout: float,
+        *,
+        padding: RsaPadding | None = None,
+    ) -> bytes:
+        """One operation on one message. A padding is what bad data can offend against."""
+        message = bytes(data)
+        return self._perform(
+            operation,
+            key_id,
+            lambda live: keys.apply(live, operation, message, rsa_padding=padding),
+            timeout,
+            blames_data=padding is not None,
+        )
+
+    def _perform(
+        self,
+        operation: Operation,
+        key_id: str,
+        task: KeyTask[ResultT],
+        timeout: float,
+        *,
+        blames_data: bool = False,
+    ) -> ResultT:
+        """A turn of its own with one key."""
+        entry, link = self._entries[key_id], self._link
+        result: ResultT = self._enter(
+            _Group(operation, key_id),
+            lambda: link.perform(entry, task, blames_data=blames_data),
+            timeout,
+        )
+        return result
+
+    def _batched(self, group: _Group, payload: bytes, timeout: float) -> bytes:
+        """A part in a turn that all who ask for the same share."""
+        result: bytes = self._enter(group, payload, timeout)
+        return result
+
+    def _enter(self, group: _Group, payload: bytes | Callable[[], object], timeout: float) -> Any:
         self._link.check_open()
         return self._lane.call(group, payload, timeout)
 
-    def _run(self, group: _Group, payloads: Sequence[bytes]) -> list[bytes | Exception]:
+    def _run(self, group: _Group, payloads: Sequence[Any]) -> Sequence[Any]:
         """One batch inside the lane; a refusal strikes only the payload it is about."""
         if self._is_closed:
             return [HsmUnavailable("the device is closed") for _ in payloads]
-        if group.work is Operation.ENCIPHER or group.work is Operation.DECIPHER:
-            return self._run_blocks(group.work, self._entries[group.key_id], payloads)
-        if group.work is _Errand.RANDOM:
-            return self._run_random(payloads)
-        return [self._run_one(group, payload) for payload in payloads]
+        match group.work:
+            case Operation.ENCIPHER | Operation.DECIPHER as operation:
+                return self._run_blocks(operation, self._entries[group.key_id], payloads)
+            case _Errand.RANDOM:
+                return self._run_random(payloads)
+            case _:
+                return [_run_turn(turn) for turn in payloads]
 
     def _run_blocks(
         self, operation: Operation, entry: KeyEntry, payloads: Sequence[bytes]
-    ) -> list[bytes | Exception]:
+    ) -> Sequence[bytes | Exception]:
         try:
-            results = self._link.perform(
+            return self._link.perform(
                 entry, lambda live: keys.apply_blocks(live, operation, payloads)
             )
         except HsmError as error:
             # One each: an exception carries the frames of the thread that raises it.
             return [copy.copy(error) for _ in payloads]
-        return [*results]
 
-    def _run_random(self, payloads: Sequence[bytes]) -> list[bytes | Exception]:
+    def _run_random(self, payloads: Sequence[bytes]) -> Sequence[bytes | Exception]:
         """Draw once for all who wait, and give each their own bytes of it."""
         lengths = [int.from_bytes(payload, "big") for payload in payloads]
         try:
@@ -294,33 +406,10 @@ class Device:
         ends = list(accumulate(lengths))
         return [drawn[end - length : end] for end, length in zip(ends, lengths, strict=True)]
 
-    def _run_one(self, group: _Group, payload: bytes) -> bytes | Exception:
-        try:
-            match group.work:
-                case _Errand.EXAMINE:
-                    self._link.examine()
-                    return b""
-                case _Errand.CLOSE:
-                    return self._shut()
-                case Operation() as operation:
-                    return self._run_operation(operation, group, payload)
-                case _Errand.RANDOM:
-                    raise ValueError("random bytes are drawn for a whole batch")
-        except HsmError as error:
-            return copy.copy(error)
-
-    def _run_operation(self, operation: Operation, group: _Group, payload: bytes) -> bytes:
-        return self._link.perform(
-            self._entries[group.key_id],
-            lambda live: keys.apply(live, operation, payload, rsa_padding=group.padding),
-            blames_data=group.padding is not None,
-        )
-
-    def _shut(self) -> bytes:
+    def _shut(self) -> None:
         self._is_closed = True
         self._link.disconnect()
         self._library.close()
-        return b""
 
     def _read_public_keys(self) -> None:
         """Find every key once, so that a fault shows now and not at the first call."""
@@ -333,24 +422,20 @@ class Device:
                 self._public_keys[entry.id] = spki
 
 
-_OPENING: Final = (Operation.DECIPHER, Operation.RSA_DECRYPT)
-"""What a key in the state decipher-only may still do."""
-
-
-def inspect_token(
-    library: Library, location: TokenLocation, keyring: Keyring
-) -> tuple[Finding, ...]:
-    """Compare the token with the key ring in a session of its own; the warnings, if that is all.
-
-    InspectionFailed with every finding when one of them stops the start.
-    """
-    found = token.find(library, location)
-    inspection.check_mechanisms(found, keyring)
-    session = token.open_session(found, location, read_write=True)
+def _run_turn(turn: Callable[[], object]) -> object:
     try:
-        findings = inspection.inspect(session, keyring)
-    finally:
-        token.close_session(session)
-    if any(finding.severity is Severity.STOP for finding in findings):
-        raise InspectionFailed(findings)
-    return findings
+        return turn()
+    except HsmError as error:
+        return copy.copy(error)
+
+
+def _outcome(work: Callable[[CipherT], ResultT], cipher: CipherT) -> ResultT:
+    """What `work` returns or raises. What it raises is no fault of the token: it goes by the ladder
+    as a result, and the lane raises it to its own caller.
+    """
+    try:
+        return work(cipher)
+    except PKCS11Error:
+        raise
+    except Exception as error:  # noqa: BLE001
+        return cast("ResultT", error)

@@ -21,7 +21,6 @@ from pkcs11.exceptions import PKCS11Error
 from hsm import keyring as keyrings
 from hsm import keys, token
 from hsm.attributes import mechanism_name
-from hsm.device import inspect_token
 from hsm.errors import (
     Finding,
     HsmConfigurationError,
@@ -30,6 +29,7 @@ from hsm.errors import (
     Severity,
     return_value,
 )
+from hsm.inspection import inspect_token
 from hsm.mechanisms import Operation, RsaPadding, invocation, needed
 from hsm.module import Library
 from hsm.roles import ROLES

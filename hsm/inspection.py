@@ -15,36 +15,22 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from pkcs11 import Attribute, KeyType, Object, ObjectClass, Session, Token
+from pkcs11 import Attribute, Object, ObjectClass, Session, Token
 from pkcs11.exceptions import PKCS11Error
 
-from hsm import keys
-from hsm.attributes import ABSENT, display, mechanism_name, read
-from hsm.errors import Finding, MechanismMissing, Severity, return_value
+from hsm import keys, token
+from hsm.attributes import ABSENT, KEY_TYPES, display, mechanism_name, read
+from hsm.errors import Finding, InspectionFailed, MechanismMissing, Severity, return_value
 from hsm.keyring import KeyEntry, Keyring
 from hsm.mechanisms import needed
+from hsm.module import Library
 from hsm.probes import probes
-from hsm.vocabulary import Algorithm, Family, Origin
+from hsm.token import TokenLocation
+from hsm.vocabulary import Family, Origin
 
 _REPLACE: Final = "replace the key: provision it again from the template of its role"
 _COMPARE: Final = "find out which is right: the record of the key ceremony decides"
 _REMOVE: Final = "remove the object from the token, or use a token of its own for this service"
-
-KEY_TYPES: Final[Mapping[Algorithm, KeyType]] = MappingProxyType(
-    {
-        Algorithm.TDES_2KEY: KeyType.DES2,
-        Algorithm.TDES_3KEY: KeyType.DES3,
-        Algorithm.AES_128: KeyType.AES,
-        Algorithm.AES_192: KeyType.AES,
-        Algorithm.AES_256: KeyType.AES,
-        Algorithm.RSA_2048: KeyType.RSA,
-        Algorithm.RSA_3072: KeyType.RSA,
-        Algorithm.RSA_4096: KeyType.RSA,
-        Algorithm.EC_P256: KeyType.EC,
-        Algorithm.HMAC_SHA256: KeyType.GENERIC_SECRET,
-    }
-)
-"""CKA_KEY_TYPE of each algorithm."""
 
 # Attributes that a token may lack because it never grants what they stand for.
 _MAY_BE_ABSENT: Final = frozenset(
@@ -85,9 +71,28 @@ _PASSIVE: Final = frozenset({ObjectClass.DATA, ObjectClass.CERTIFICATE})
 """Classes whose objects can do nothing; whatever is of no known class is judged like a key."""
 
 
-def check_mechanisms(token: Token, keyring: Keyring) -> None:
+def inspect_token(
+    library: Library, location: TokenLocation, keyring: Keyring
+) -> tuple[Finding, ...]:
+    """Compare the token with the key ring in a session of its own; the warnings, if that is all.
+
+    InspectionFailed with every finding when one of them stops the start.
+    """
+    found = token.find(library, location)
+    check_mechanisms(found, keyring)
+    session = token.open_session(found, location, read_write=True)
+    try:
+        findings = inspect(session, keyring)
+    finally:
+        token.close_session(session)
+    if any(finding.severity is Severity.STOP for finding in findings):
+        raise InspectionFailed(findings)
+    return findings
+
+
+def check_mechanisms(found: Token, keyring: Keyring) -> None:
     """MechanismMissing, naming them all, when the token lacks what the key ring needs."""
-    missing = needed(keyring.in_use) - {int(each) for each in token.slot.get_mechanisms()}
+    missing = needed(keyring.in_use) - {int(each) for each in found.slot.get_mechanisms()}
     if missing:
         raise MechanismMissing(
             missing=", ".join(sorted(mechanism_name(each) for each in missing)),
@@ -200,6 +205,11 @@ def _inspect_check_values(live: keys.LiveKey) -> Iterator[Finding]:
         if deciphered != entry.decipher_check_value:
             expected = entry.decipher_check_value
             yield _disagreement(entry, "decipher check value", expected, deciphered, _COMPARE)
+    elif entry.derivation_check_value is not None:
+        derived = keys.measure_derivation(live)
+        if derived != entry.derivation_check_value:
+            expected = entry.derivation_check_value
+            yield _disagreement(entry, "derivation check value", expected, derived, _COMPARE)
     elif not keys.is_authentic(live):
         yield _disagreement(entry, "key pair", "matching halves", "strangers")
 

@@ -5,18 +5,21 @@ Rules:
   error names the file, the key and the remedy.
 - At most one version of a name is active; the others may be decipher-only or retired.
 - A check value has exactly the length its algorithm demands. A symmetric key that may only decipher
-  also has a `decipher_check_value`, because its standard check value cannot be recomputed.
+  also has a `decipher_check_value`, and one that may only derive a `derivation_check_value`,
+  because their standard check values cannot be recomputed.
 - The file holds no secret: check values and names only.
 """
 
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from datetime import date, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, TypeVar
+
+from pkcs11 import ObjectClass
 
 from hsm.errors import KeyringError, UnknownKey
 from hsm.roles import ROLES, Role
@@ -49,7 +52,7 @@ CHECK_VALUE_DIGITS: Final[Mapping[Family, tuple[int, ...]]] = {
 SEALING_ALGORITHMS: Final = ("RSA-OAEP", "RSA-OAEP-256")
 """JWA names (RFC 7518, 4.3) that a sealing key may be offered under."""
 
-_DECIPHER_DIGITS: Final = 6
+_BEHAVIOUR_DIGITS: Final = 6
 _HEX: Final = re.compile(r"[0-9A-F]+")
 _Word = TypeVar("_Word", bound=StrEnum)
 
@@ -60,7 +63,7 @@ class KeyEntry:
 
     `check_value` is upper-case hex (see `hsm.check_values`). `valid_from` and `valid_until` bound
     the cryptoperiod, both days included; the key ring records it, the service enforces it. `jwa`
-    is for RSA sealing keys (D1, mode D) alone, and fixes their OAEP hash.
+    is for RSA sealing keys (D1 or K0, mode D) alone, and fixes their OAEP hash.
     """
 
     name: str
@@ -74,6 +77,7 @@ class KeyEntry:
     valid_from: date
     valid_until: date | None = None
     decipher_check_value: str | None = None
+    derivation_check_value: str | None = None
     destroyable: bool = False
     jwa: str | None = None
 
@@ -216,6 +220,7 @@ class _Row:
             valid_from=self._date("valid_from"),
             valid_until=self._date("valid_until") if "valid_until" in self.row else None,
             decipher_check_value=self._optional_text("decipher_check_value"),
+            derivation_check_value=self._optional_text("derivation_check_value"),
             destroyable=self._flag("destroyable"),
             jwa=self._optional_text("jwa"),
         )
@@ -240,7 +245,7 @@ class _Row:
         known = {member.name for member in fields(KeyEntry)}
         for member in sorted(set(self.row) - known):
             raise self._refuse("a key has an unknown member", member, "remove or correct it")
-        optional = {"valid_until", "decipher_check_value", "destroyable", "jwa"}
+        optional = {member.name for member in fields(KeyEntry) if member.default is not MISSING}
         for member in sorted(known - optional - set(self.row)):
             raise self._refuse("a key lacks a member", member, "add it")
 
@@ -293,13 +298,13 @@ class _Row:
             raise self._refuse(
                 "no role has this usage, algorithm and mode", "usage", "use a combination of roles"
             )
-        seals = entry.usage is Usage.D1 and family is Family.RSA and entry.mode is Mode.D
+        seals = family is Family.RSA and entry.mode is Mode.D
         if seals and entry.jwa not in SEALING_ALGORITHMS:
             raise self._refuse(
                 "a sealing key lacks its JWA name", "jwa", "use " + " or ".join(SEALING_ALGORITHMS)
             )
         if not seals and entry.jwa is not None:
-            raise self._refuse("only a sealing key (D1, mode D) has this", "jwa", "remove it")
+            raise self._refuse("only a sealing key (RSA, mode D) has this", "jwa", "remove it")
 
     def _check_values(self, entry: KeyEntry) -> None:
         digits = CHECK_VALUE_DIGITS[entry.algorithm.family]
@@ -309,22 +314,25 @@ class _Row:
             raise self._refuse(
                 "a check value is malformed", "check_value", f"use {allowed} upper-case hex digits"
             )
-        member, behaviour = "decipher_check_value", entry.decipher_check_value
-        if entry.algorithm.block_size == 0 or entry.mode is not Mode.D:
-            if behaviour is not None:
-                raise self._refuse("only a symmetric key of mode D has this", member, "remove it")
-        elif behaviour is None:
-            raise self._refuse(
-                "a decipher-only key lacks this", member, "add the first 3 bytes of D(zeros)"
-            )
-        elif not _HEX.fullmatch(behaviour) or len(behaviour) != _DECIPHER_DIGITS:
+        self._check_behaviour("decipher_check_value", entry, due=entry.role.only_deciphers)
+        self._check_behaviour("derivation_check_value", entry, due=entry.role.only_derives)
+
+    def _check_behaviour(self, member: str, entry: KeyEntry, *, due: bool) -> None:
+        """The second check value of a key whose first cannot be recomputed, and of no other."""
+        value = getattr(entry, member)
+        if value is None:
+            if due:
+                raise self._refuse("a key lacks its second check value", member, "add it")
+        elif not due:
+            raise self._refuse("a key of this role does not have this", member, "remove it")
+        elif not _HEX.fullmatch(value) or len(value) != _BEHAVIOUR_DIGITS:
             raise self._refuse("a check value is malformed", member, "use 6 upper-case hex digits")
 
     def _check_life(self, entry: KeyEntry) -> None:
         if entry.valid_until is not None and entry.valid_until < entry.valid_from:
             raise self._refuse("a key ends before it begins", "valid_until", "use a later date")
-        made_here = entry.origin is Origin.GENERATED
-        if made_here and entry.usage is Usage.D1 and entry.mode is Mode.E:
+        is_partners = entry.role.operative is ObjectClass.PUBLIC_KEY
+        if is_partners and entry.origin is Origin.GENERATED:
             raise self._refuse(
                 "a partner's public key cannot be generated here", "origin", 'use "imported"'
             )

@@ -11,29 +11,35 @@ Rules:
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Final
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from pkcs11 import Attribute, Object, ObjectClass, Session
 
-from hsm import attributes, check_values
+from hsm import agreement, attributes, check_values, derivation, unwrapping
+from hsm.derivation import KeyCipher, Step
 from hsm.errors import HsmError
 from hsm.keyring import KeyEntry
 from hsm.mechanisms import JWA_PADDING, Operation, RsaPadding, invocation
-from hsm.vocabulary import Family, Mode
+from hsm.unwrapping import ContentCipher
+from hsm.vocabulary import Algorithm, Family
 
-CALL_BYTES: Final = 65_536
-"""Most bytes of input in one C_Encrypt or C_Decrypt; a multiple of every block size."""
+CALL_BYTES: Final = 163_840
+"""Most bytes of input in one C_Encrypt or C_Decrypt: 10,240 AES blocks, twice as many of TDES."""
 
 _METHODS: Final = {
     Attribute.ENCRYPT: "encrypt",
     Attribute.DECRYPT: "decrypt",
     Attribute.SIGN: "sign",
+    Attribute.DERIVE: "derive_key",
+    Attribute.UNWRAP: "unwrap_key",
 }
-_EC_POINT_HEADER: Final = b"\x04\x41"
+EC_POINT_HEADER: Final = b"\x04\x41"
 """DER of an OCTET STRING that holds an uncompressed point of P-256 (CKA_EC_POINT)."""
 _KNOWN_ANSWER: Final = hashlib.sha256(b"known answer").digest()
 
@@ -104,14 +110,40 @@ def apply(
 ) -> bytes:
     """Run one operation in the token. PKCS11Error when it fails.
 
-    KeyChanged when the object in the token has lost the capability: python-pkcs11 then gives it no
-    such method.
+    KeyChanged when the object in the token has lost the capability, here and below.
     """
     how = invocation(operation, live.entry.algorithm.family, rsa_padding)
-    method = getattr(live.operative, _METHODS[operation.capability], None)
-    if method is None:
-        raise KeyChanged("the key in the token lacks a capability", key=live.entry.id)
+    method = getattr(_capable(live, operation), _METHODS[operation.capability])
     return bytes(method(data, mechanism=how.mechanism, mechanism_param=how.parameter))
+
+
+def derived(
+    live: LiveKey, path: Sequence[Step], *, enciphers: bool = True
+) -> AbstractContextManager[KeyCipher]:
+    """The cipher at the end of a path that has been checked; see `hsm.derivation`."""
+    parent = _capable(live, Operation.DERIVE)
+    return derivation.derived(parent, live.entry.algorithm.family, path, enciphers=enciphers)
+
+
+def unwrapped(
+    live: LiveKey, wrapped: bytes, *, rsa_padding: RsaPadding, algorithm: Algorithm
+) -> AbstractContextManager[ContentCipher]:
+    """The cipher under an AES key that is wrapped for this pair; see `hsm.unwrapping`."""
+    how = invocation(Operation.UNWRAP, live.entry.algorithm.family, rsa_padding)
+    private = _capable(live, Operation.UNWRAP)
+    return unwrapping.unwrapped(private, wrapped, how, algorithm=algorithm)
+
+
+def agree(live: LiveKey, point: bytes) -> bytes:
+    """The shared secret with a peer's point that has been checked; see `hsm.agreement`."""
+    return agreement.agree(_capable(live, Operation.AGREE), point)
+
+
+def _capable(live: LiveKey, operation: Operation) -> Any:
+    """The object that does the work: python-pkcs11 gives it no method for what it may not do."""
+    if not hasattr(live.operative, _METHODS[operation.capability]):
+        raise KeyChanged("the key in the token lacks a capability", key=live.entry.id)
+    return live.operative
 
 
 def apply_blocks(live: LiveKey, operation: Operation, payloads: Sequence[bytes]) -> list[bytes]:
@@ -140,17 +172,15 @@ def is_authentic(live: LiveKey) -> bool:
             return _symmetric_is_authentic(live)
         case Family.HMAC:
             return measure(live) == entry.check_value
-        case Family.RSA:
-            return entry.mode is not Mode.D or _rsa_halves_match(live)
-        case Family.EC:
-            return _ec_halves_match(live)
+        case Family.RSA | Family.EC:
+            return len(live.objects) == 1 or _halves_match(live)
 
 
 def measure(live: LiveKey) -> str | None:
     """The key's check value, recomputed in the token, in upper-case hex.
 
-    None where nothing can tell: an AES key that may only decipher. AES gives 10 digits, of which
-    the key ring may hold the first 6.
+    None where nothing can tell: an AES key that may only decipher or derive. AES gives 10 digits,
+    of which the key ring may hold the first 6.
     """
     entry = live.entry
     match entry.algorithm.family:
@@ -176,6 +206,15 @@ def measure_deciphering(live: LiveKey) -> str:
     return value.hex().upper()
 
 
+def measure_derivation(live: LiveKey) -> str:
+    """The first 3 bytes of zeros enciphered under the child of zeros, of a key that may derive."""
+    family = live.entry.algorithm.family
+    child = Algorithm.AES_128 if family is Family.AES else Algorithm.TDES_2KEY
+    with derived(live, (Step(child, bytes(child.bits // 8)),)) as cipher:
+        value = check_values.deriving(cipher.encipher, block_size=family.block_size)
+    return value.hex().upper()
+
+
 def measure_public(spki: bytes) -> str:
     """The check value of a public key, in upper-case hex."""
     return check_values.public_key(spki).hex().upper()
@@ -186,9 +225,11 @@ def _symmetric_is_authentic(live: LiveKey) -> bool:
     measured = measure(live)
     if measured is not None and measured[: len(entry.check_value)] != entry.check_value:
         return False
-    if entry.decipher_check_value is None:
-        return measured is not None
-    return measure_deciphering(live) == entry.decipher_check_value
+    if entry.decipher_check_value is not None:
+        return measure_deciphering(live) == entry.decipher_check_value
+    if entry.derivation_check_value is not None:
+        return measure_derivation(live) == entry.derivation_check_value
+    return measured is not None
 
 
 def _reported(live: LiveKey) -> str | None:
@@ -212,7 +253,7 @@ def read_public_key(public: Object, family: Family) -> bytes:
         except ValueError:
             raise KeyChanged("the public key in the token is malformed") from None
         return _der(key)
-    encoded = bytes(public[Attribute.EC_POINT]).removeprefix(_EC_POINT_HEADER)
+    encoded = bytes(public[Attribute.EC_POINT]).removeprefix(EC_POINT_HEADER)
     try:
         key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), encoded)
     except ValueError:
@@ -226,7 +267,27 @@ def _der(key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey) -> bytes:
     )
 
 
-def _rsa_halves_match(live: LiveKey) -> bool:
+def _halves_match(live: LiveKey) -> bool:
+    """Whether the private half undoes, or makes, what goes with the public half."""
+    public = serialization.load_der_public_key(live.spki or b"")
+    if isinstance(public, rsa.RSAPublicKey):
+        return _rsa_halves_match(live, public)
+    if not isinstance(public, ec.EllipticCurvePublicKey):
+        return False
+    if live.entry.role.permits(Attribute.DERIVE):
+        return _agrees(live, public)
+    return _signs(live, public)
+
+
+def seal_known_answer(entry: KeyEntry, public: rsa.RSAPublicKey) -> tuple[bytes, RsaPadding]:
+    """32 known bytes sealed for a pair, and the OAEP that its entry fixes."""
+    chosen = JWA_PADDING[entry.jwa or ""]
+    algorithm = hashes.SHA1() if chosen is RsaPadding.OAEP_SHA1 else hashes.SHA256()  # noqa: S303
+    oaep = padding.OAEP(padding.MGF1(algorithm), algorithm, label=None)
+    return public.encrypt(_KNOWN_ANSWER, oaep), chosen
+
+
+def _rsa_halves_match(live: LiveKey, public: rsa.RSAPublicKey) -> bool:
     """Whether the private half opens what is sealed under the public half.
 
     The moduli are compared first: a stranger's ciphertext looks like a dead device to SoftHSM.
@@ -234,22 +295,24 @@ def _rsa_halves_match(live: LiveKey) -> bool:
     halves = (live.operative, live.objects[ObjectClass.PUBLIC_KEY])
     if len({bytes(half[Attribute.MODULUS]) for half in halves}) != 1:
         return False
-    public = serialization.load_der_public_key(live.spki or b"")
-    if not isinstance(public, rsa.RSAPublicKey):
-        return False
-    chosen = JWA_PADDING[live.entry.jwa or ""]
-    algorithm = hashes.SHA1() if chosen is RsaPadding.OAEP_SHA1 else hashes.SHA256()  # noqa: S303
-    sealed = public.encrypt(
-        _KNOWN_ANSWER, padding.OAEP(padding.MGF1(algorithm), algorithm, label=None)
-    )
-    return apply(live, Operation.RSA_DECRYPT, sealed, rsa_padding=chosen) == _KNOWN_ANSWER
+    sealed, chosen = seal_known_answer(live.entry, public)
+    if live.entry.role.permits(Attribute.DECRYPT):
+        return apply(live, Operation.RSA_DECRYPT, sealed, rsa_padding=chosen) == _KNOWN_ANSWER
+    cipher = Cipher(algorithms.AES(_KNOWN_ANSWER), modes.ECB())  # noqa: S305  one known block
+    expected = cipher.decryptor().update(_KNOWN_ANSWER)
+    with unwrapped(live, sealed, rsa_padding=chosen, algorithm=Algorithm.AES_256) as content:
+        return content.decipher(_KNOWN_ANSWER) == expected
 
 
-def _ec_halves_match(live: LiveKey) -> bool:
+def _agrees(live: LiveKey, public: ec.EllipticCurvePublicKey) -> bool:
+    """Whether both halves come to one secret with a third party."""
+    other = ec.derive_private_key(int.from_bytes(_KNOWN_ANSWER, "big") >> 1, ec.SECP256R1())
+    secret = agree(live, agreement.encode(other.public_key()))
+    return secret == other.exchange(ec.ECDH(), public)
+
+
+def _signs(live: LiveKey, public: ec.EllipticCurvePublicKey) -> bool:
     """Whether the public half verifies what the private half signs."""
-    public = serialization.load_der_public_key(live.spki or b"")
-    if not isinstance(public, ec.EllipticCurvePublicKey):
-        return False
     raw = apply(live, Operation.SIGN, _KNOWN_ANSWER)
     half = len(raw) // 2
     signature = utils.encode_dss_signature(

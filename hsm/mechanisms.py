@@ -16,7 +16,7 @@ from typing import Final
 from pkcs11 import MGF, Attribute, Mechanism
 
 from hsm.keyring import KeyEntry
-from hsm.vocabulary import Family
+from hsm.vocabulary import Algorithm, Family, Mode, State
 
 OaepParameter = tuple[Mechanism, MGF, None]
 
@@ -47,6 +47,9 @@ class Operation(Enum):
     RSA_DECRYPT = (Attribute.DECRYPT, "rsa_decrypt")
     MAC = (Attribute.SIGN, "mac")
     SIGN = (Attribute.SIGN, "sign")
+    DERIVE = (Attribute.DERIVE, "derive")
+    AGREE = (Attribute.DERIVE, "agree")
+    UNWRAP = (Attribute.UNWRAP, "unwrap")
 
     @property
     def capability(self) -> Attribute:
@@ -62,13 +65,39 @@ FAMILIES: Final[Mapping[Operation, frozenset[Family]]] = MappingProxyType(
         Operation.RSA_DECRYPT: frozenset({Family.RSA}),
         Operation.MAC: frozenset({Family.HMAC}),
         Operation.SIGN: frozenset({Family.EC}),
+        Operation.DERIVE: frozenset({Family.TDES, Family.AES}),
+        Operation.AGREE: frozenset({Family.EC}),
+        Operation.UNWRAP: frozenset({Family.RSA}),
     }
 )
 """The families of key each operation is for."""
 
+_OPENING: Final = frozenset(
+    {
+        Operation.DECIPHER,
+        Operation.RSA_DECRYPT,
+        Operation.DERIVE,
+        Operation.AGREE,
+        Operation.UNWRAP,
+    }
+)
+_OPENING_BY_ENCIPHERING: Final = frozenset({Mode.C, Mode.V, Mode.X})
+"""Keys that verify, or from which others are derived: enciphering is how they do it."""
+
 ECB: Final[Mapping[Family, Mechanism]] = MappingProxyType(
     {Family.TDES: Mechanism.DES3_ECB, Family.AES: Mechanism.AES_ECB}
 )
+
+CONTENT: Final = frozenset({Mechanism.AES_ECB, Mechanism.AES_GCM})
+"""What an unwrapped content key may decrypt by."""
+
+ENCRYPT_DATA: Final[Mapping[Family, Mechanism]] = MappingProxyType(
+    {
+        Family.TDES: Mechanism.DES3_ECB_ENCRYPT_DATA,
+        Family.AES: Mechanism.AES_ECB_ENCRYPT_DATA,
+    }
+)
+"""Derivation of a child by enciphering data under the parent, by the parent's family."""
 
 _OAEP: Final[Mapping[RsaPadding, OaepParameter]] = MappingProxyType(
     {
@@ -79,6 +108,20 @@ _OAEP: Final[Mapping[RsaPadding, OaepParameter]] = MappingProxyType(
 
 DIGEST_BYTES: Final = 32
 """Length of the SHA-256 digest that `sign` takes."""
+
+_PADDING_BYTES: Final[Mapping[RsaPadding, int]] = MappingProxyType(
+    {
+        RsaPadding.PKCS1_V1_5: 11,
+        RsaPadding.OAEP_SHA1: 2 * 20 + 2,
+        RsaPadding.OAEP_SHA256: 2 * 32 + 2,
+    }
+)
+"""Bytes of the modulus that each padding takes (RFC 8017, 7.1.1 and 7.2.1)."""
+
+
+def longest_message(algorithm: Algorithm, padding: RsaPadding) -> int:
+    """Bytes of the longest message that fits under an RSA key with this padding."""
+    return algorithm.bits // 8 - _PADDING_BYTES[padding]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +152,30 @@ def invocation(
             return Invocation(Mechanism.RSA_PKCS_OAEP, _OAEP[padding])
 
 
+def permits(entry: KeyEntry, operation: Operation) -> bool:
+    """Whether the role and the state of a key permit this. It is asked before the token is.
+
+    A key in the state decipher-only still opens, derives, and verifies; what it must not be used
+    for beyond that, such as to generate under mode C, the floors above know.
+    """
+    if entry.algorithm.family not in FAMILIES[operation]:
+        return False
+    if not entry.role.permits(operation.capability):
+        return False
+    opens = operation in _OPENING or entry.mode in _OPENING_BY_ENCIPHERING
+    return opens or entry.state is not State.DECIPHER_ONLY
+
+
 def needed(keys: Iterable[KeyEntry]) -> frozenset[int]:
-    """The mechanisms that a token must offer for these keys: all that their roles allow."""
-    return frozenset(
-        mechanism
-        for key in keys
-        for grant in key.role.grants.values()
-        for mechanism in grant.mechanisms
-    )
+    """The mechanisms that a token must offer for these keys: all that their roles allow, and those
+    of the keys that are derived or unwrapped by them.
+    """
+    mechanisms: set[int] = set()
+    for key in keys:
+        for grant in key.role.grants.values():
+            mechanisms |= grant.mechanisms
+        if key.role.only_derives:
+            mechanisms.add(ECB[key.algorithm.family])
+        if key.role.permits(Attribute.UNWRAP):
+            mechanisms |= CONTENT
+    return frozenset(mechanisms)

@@ -11,8 +11,10 @@ Rules:
 - A fault of the device is not a refusal; it is raised to the caller.
 """
 
+import ctypes
+import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, cast
@@ -23,17 +25,19 @@ from pkcs11 import (
     Attribute,
     KeyType,
     Mechanism,
-    MechanismFlag,
-    Object,
     ObjectClass,
     Session,
     _pkcs11,
 )
 from pkcs11.exceptions import PKCS11Error
 
+from hsm import agreement, derivation, keys, unwrapping
+from hsm.derivation import Step
 from hsm.errors import Fault, return_value
 from hsm.keys import LiveKey
-from hsm.vocabulary import Family
+from hsm.mechanisms import ECB, Invocation, Operation, invocation
+from hsm.passing import NO_DEFAULTS, destroy
+from hsm.vocabulary import Algorithm, Family
 
 _internals = cast("Any", _pkcs11)
 
@@ -70,6 +74,7 @@ def probes(session: Session, live: LiveKey) -> Iterator[Probe]:
     yield from _direction_probes(operative, live)
     yield from _mechanism_probes(operative, live)
     yield from _wrapping_probes(session, operative, live)
+    yield from _key_giving_probes(operative, live)
     yield from _disclosure_probes(session, operative, live)
 
 
@@ -85,6 +90,7 @@ def _unbound(found: Any, object_class: ObjectClass) -> Any:
         _internals.DecryptMixin,
         _internals.SignMixin,
         _internals.WrapMixin,
+        _internals.UnwrapMixin,
         _internals.DeriveMixin,
     )
     return type("Unbound", (base, *mixins, _internals.Object), {})(found.wrapper)
@@ -95,33 +101,38 @@ def _write_back(key: Any) -> None:
 
 
 def _copy(key: Any) -> None:
-    _destroy(key.copy({Attribute.TOKEN: False}))
-
-
-def _destroy(made: Object) -> None:
-    with suppress(PKCS11Error):  # a copy that may not be destroyed goes with the session
-        made.destroy()
+    destroy(key.copy({Attribute.TOKEN: False}))
 
 
 def _direction_probes(key: Any, live: LiveKey) -> Iterator[Probe]:
-    """The other direction of a one-way key, with the mechanism it may use."""
-    role, algorithm = live.entry.role, live.entry.algorithm
-    if algorithm.block_size:
-        block = bytes(algorithm.block_size)
-        ecb = Mechanism.DES3_ECB if algorithm.family is Family.TDES else Mechanism.AES_ECB
+    """What the key may not do, with the mechanism by which its family does it."""
+    role, family = live.entry.role, live.entry.algorithm.family
+    if family in ECB:
+        block, ecb = bytes(family.block_size), ECB[family]
         if not role.permits(Attribute.ENCRYPT):
             yield Probe("enciphering", lambda: key.encrypt(block, mechanism=ecb))
         if not role.permits(Attribute.DECRYPT):
             yield Probe("deciphering", lambda: key.decrypt(block, mechanism=ecb))
-    elif role.operative is ObjectClass.PRIVATE_KEY and algorithm.family is Family.RSA:
+    elif role.operative is not ObjectClass.PRIVATE_KEY:
+        return
+    elif family is Family.RSA:
         digest = bytes(20)
         yield Probe("signing", lambda: key.sign(digest, mechanism=Mechanism.RSA_PKCS))
+        if not role.permits(Attribute.DECRYPT):
+            sealed, how = _sealed(live)
+            use = {"mechanism": how.mechanism, "mechanism_param": how.parameter}
+            yield Probe("deciphering", lambda: key.decrypt(sealed, **use))
+    elif not role.permits(Attribute.SIGN):
+        digest = bytes(32)
+        yield Probe("signing", lambda: key.sign(digest, mechanism=Mechanism.ECDSA))
 
 
 def _mechanism_probes(key: Any, live: LiveKey) -> Iterator[Probe]:
     """The permitted direction, by a mechanism that the role does not allow."""
     role, algorithm = live.entry.role, live.entry.algorithm
     match algorithm.family:
+        case Family.TDES | Family.AES if role.only_derives:
+            yield Probe("chaining (CBC)", partial(_derive_chained, key, algorithm.family))
         case Family.TDES | Family.AES:
             tdes = algorithm.family is Family.TDES
             use = {
@@ -138,21 +149,35 @@ def _mechanism_probes(key: Any, live: LiveKey) -> Iterator[Probe]:
             size = algorithm.bits // 8
             number, padded = bytes(size - 1) + b"\x02", _padded(live)
             yield Probe("raw RSA", lambda: key.decrypt(number, mechanism=Mechanism.RSA_X_509))
-            yield Probe("PKCS #1 v1.5", lambda: key.decrypt(padded, mechanism=Mechanism.RSA_PKCS))
+            by = Invocation(Mechanism.RSA_PKCS)
+            if role.permits(Attribute.UNWRAP):
+                yield Probe("PKCS #1 v1.5", partial(_unwrap, key, padded, by))
+            else:
+                yield Probe("PKCS #1 v1.5", lambda: key.decrypt(padded, mechanism=by.mechanism))
         case _:
             return
 
 
 def _padded(live: LiveKey) -> bytes:
     """A well-formed PKCS #1 v1.5 ciphertext, so that only a refusal can stop its deciphering."""
+    return _public(live).encrypt(bytes(16), padding.PKCS1v15())
+
+
+def _sealed(live: LiveKey) -> tuple[bytes, Invocation]:
+    """A well-formed OAEP ciphertext of a possible key, and how the role's own key opens it."""
+    sealed, chosen = keys.seal_known_answer(live.entry, _public(live))
+    return sealed, invocation(Operation.UNWRAP, Family.RSA, chosen)
+
+
+def _public(live: LiveKey) -> rsa.RSAPublicKey:
     public = serialization.load_der_public_key(live.spki or b"")
     if not isinstance(public, rsa.RSAPublicKey):
         raise TypeError("the public key is not an RSA key")
-    return public.encrypt(b"probe", padding.PKCS1v15())
+    return public
 
 
 def _wrapping_probes(session: Session, key: Any, live: LiveKey) -> Iterator[Probe]:
-    """Wrapping a key that anyone may wrap, and deriving from this one."""
+    """Wrapping a key that anyone may wrap."""
     family = live.entry.algorithm.family
     wraps = {
         Family.TDES: Mechanism.DES3_ECB,
@@ -161,8 +186,6 @@ def _wrapping_probes(session: Session, key: Any, live: LiveKey) -> Iterator[Prob
     }
     if family in wraps and live.entry.role.operative is not ObjectClass.PRIVATE_KEY:
         yield Probe("wrapping with it", lambda: _wrap_target(session, key, wraps[family]))
-    if family is Family.AES:
-        yield Probe("deriving from it", lambda: _derive(key))
 
 
 def _wrap_target(session: Session, key: Any, mechanism: Mechanism) -> None:
@@ -170,16 +193,44 @@ def _wrap_target(session: Session, key: Any, mechanism: Mechanism) -> None:
         key.wrap_key(target, mechanism=mechanism)
 
 
-def _derive(key: Any) -> None:
-    _destroy(
-        key.derive_key(
-            KeyType.AES,
-            128,
-            mechanism=Mechanism.AES_ECB_ENCRYPT_DATA,
-            mechanism_param=bytes(16),
-            capabilities=MechanismFlag(0),
-        )
+def _key_giving_probes(key: Any, live: LiveKey) -> Iterator[Probe]:
+    """Other keys got from this one: derived, agreed upon, or unwrapped."""
+    role, family = live.entry.role, live.entry.algorithm.family
+    if role.operative is ObjectClass.PUBLIC_KEY:
+        return
+    if family in ECB and not role.permits(Attribute.DERIVE):
+        yield Probe("deriving from it", partial(_derive, key, family))
+    if family is Family.EC and not role.permits(Attribute.DERIVE):
+        point = agreement.point(live.spki or b"")
+        yield Probe("deriving from it", partial(agreement.agree, key, point))
+    if family is Family.RSA and not role.permits(Attribute.UNWRAP):
+        sealed, how = _sealed(live)
+        yield Probe("unwrapping with it", partial(_unwrap, key, sealed, how))
+
+
+def _derive(key: Any, family: Family) -> None:
+    path = (Step(Algorithm.TDES_2KEY, bytes(16)),)
+    with derivation.derived(key, family, path, enciphers=True):
+        return
+
+
+def _derive_chained(key: Any, family: Family) -> None:
+    """By CKM_DES3_CBC_ENCRYPT_DATA or CKM_AES_CBC_ENCRYPT_DATA (PKCS#11 v2.20, 12.14)."""
+    tdes = family is Family.TDES
+    iv, data = bytes(family.block_size), ctypes.create_string_buffer(16)
+    made = key.derive_key(
+        KeyType.GENERIC_SECRET,
+        128,
+        mechanism=Mechanism.DES3_CBC_ENCRYPT_DATA if tdes else Mechanism.AES_CBC_ENCRYPT_DATA,
+        mechanism_param=iv + struct.pack("PL", ctypes.addressof(data), len(data)),
+        capabilities=NO_DEFAULTS,
     )
+    destroy(made)
+
+
+def _unwrap(key: Any, sealed: bytes, how: Invocation) -> None:
+    with unwrapping.unwrapped(key, sealed, how, algorithm=Algorithm.AES_256):
+        return
 
 
 def _disclosure_probes(session: Session, key: Any, live: LiveKey) -> Iterator[Probe]:
@@ -206,8 +257,8 @@ def _wrap_key(session: Session, key: Any) -> None:
 def _throwaway(session: Session, attributes: dict[Attribute, bool]) -> Iterator[Any]:
     """An AES session key with these attributes, destroyed at the end."""
     template = {Attribute.TOKEN: False, Attribute.PRIVATE: True, **attributes}
-    made = session.generate_key(KeyType.AES, 256, capabilities=MechanismFlag(0), template=template)
+    made = session.generate_key(KeyType.AES, 256, capabilities=NO_DEFAULTS, template=template)
     try:
         yield made
     finally:
-        _destroy(made)
+        destroy(made)

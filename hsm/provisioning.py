@@ -18,17 +18,19 @@ from datetime import date
 from functools import partial
 from typing import Any, Final
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from pkcs11 import Attribute, Mechanism, MechanismFlag, Object, ObjectClass, Session
 from pkcs11.exceptions import PKCS11Error
 from pkcs11.util.ec import encode_named_curve_parameters
 
-from hsm import keys, token
+from hsm import agreement, keys, token
+from hsm.attributes import KEY_TYPES
 from hsm.errors import ProvisioningError, return_value
-from hsm.inspection import KEY_TYPES
 from hsm.keyring import CHECK_VALUE_DIGITS, KeyEntry, Keyring, dump, parse
 from hsm.module import Library
+from hsm.roles import ROLES
 from hsm.token import TokenLocation
 from hsm.vocabulary import Algorithm, Family, Mode, Origin, State, Usage
 
@@ -54,7 +56,7 @@ class KeySpec:
     def entry(self, origin: Origin) -> KeyEntry:
         """The entry, its check values still to be found. KeyringError if no ring could hold it."""
         digits = CHECK_VALUE_DIGITS[self.algorithm.family][0]
-        deciphers_only = self.algorithm.block_size and self.mode is Mode.D
+        role = ROLES.get((self.usage, self.algorithm.family, self.mode))
         entry = KeyEntry(
             name=self.name,
             version=self.version,
@@ -62,7 +64,8 @@ class KeySpec:
             algorithm=self.algorithm,
             mode=self.mode,
             check_value="0" * digits,
-            decipher_check_value="0" * 6 if deciphers_only else None,
+            decipher_check_value="0" * 6 if role and role.only_deciphers else None,
+            derivation_check_value="0" * 6 if role and role.only_derives else None,
             origin=origin,
             state=self.state,
             valid_from=self.valid_from,
@@ -78,33 +81,43 @@ def generate(location: TokenLocation, spec: KeySpec) -> KeyEntry:
     """Make a secret key or a key pair in the token; the entry for the key ring.
 
     ProvisioningError when the id is taken, when the token refuses, for a partner's public key, and
-    for an AES key of mode D: its check value could never be computed.
+    for an AES key that only deciphers or derives: its check value could never be computed.
     """
     entry = spec.entry(Origin.GENERATED)
-    if spec.algorithm.family is Family.AES and spec.mode is Mode.D:
-        raise ProvisioningError("an AES key of mode D can only be imported", key=entry.id)
+    if spec.algorithm.family is Family.AES and not entry.role.permits(Attribute.ENCRYPT):
+        raise ProvisioningError("an AES key of this mode can only be imported", key=entry.id)
     return _make(location, entry, _generate)
 
 
 def import_public_key(location: TokenLocation, spec: KeySpec, spki: bytes) -> KeyEntry:
-    """Load a partner's RSA public key (SubjectPublicKeyInfo in DER); the entry for the key ring."""
+    """Load a partner's RSA or P-256 public key (SubjectPublicKeyInfo in DER); its entry."""
     entry = spec.entry(Origin.IMPORTED)
     try:
         public = serialization.load_der_public_key(spki)
-    except ValueError:
+    except (ValueError, UnsupportedAlgorithm):
         raise ProvisioningError("the public key is malformed", key=entry.id) from None
-    if (
-        entry.role.operative is not ObjectClass.PUBLIC_KEY
-        or not isinstance(public, rsa.RSAPublicKey)
-        or public.key_size != spec.algorithm.bits
-    ):
+    material = _public_material(public, spec.algorithm)
+    if entry.role.operative is not ObjectClass.PUBLIC_KEY or material is None:
         raise ProvisioningError("the public key is of another algorithm", key=entry.id)
-    numbers = public.public_numbers()
-    material = {
-        Attribute.MODULUS: numbers.n.to_bytes(public.key_size // 8, "big"),
-        Attribute.PUBLIC_EXPONENT: numbers.e.to_bytes((numbers.e.bit_length() + 7) // 8, "big"),
-    }
     return _make(location, entry, partial(_load, material=material))
+
+
+def _public_material(public: object, algorithm: Algorithm) -> dict[Attribute, bytes] | None:
+    """The attributes that are the public key; None when it is not of this algorithm."""
+    if isinstance(public, rsa.RSAPublicKey) and algorithm.family is Family.RSA:
+        numbers = public.public_numbers()
+        material = {
+            Attribute.MODULUS: numbers.n.to_bytes(public.key_size // 8, "big"),
+            Attribute.PUBLIC_EXPONENT: numbers.e.to_bytes((numbers.e.bit_length() + 7) // 8, "big"),
+        }
+        return material if public.key_size == algorithm.bits else None
+    if isinstance(public, ec.EllipticCurvePublicKey) and algorithm is Algorithm.EC_P256:
+        material = {
+            Attribute.EC_PARAMS: encode_named_curve_parameters("secp256r1"),
+            Attribute.EC_POINT: keys.EC_POINT_HEADER + agreement.encode(public),
+        }
+        return material if isinstance(public.curve, ec.SECP256R1) else None
+    return None
 
 
 def import_secret(
@@ -113,7 +126,7 @@ def import_secret(
     """Load a secret key in the clear: for development and tests only. The entry for the key ring.
 
     `value` has the algorithm's length. `check_value`, in upper-case hex, is the partner's, and must
-    be given for an AES key of mode D, whose own can never be computed.
+    be given for an AES key that only deciphers or derives, whose own can never be computed.
     """
     entry = spec.entry(Origin.IMPORTED)
     is_secret = entry.role.operative is ObjectClass.SECRET_KEY
@@ -240,11 +253,12 @@ def _describe(
         measured = check_value
     if measured is None or (check_value and not measured.startswith(check_value)):
         raise ProvisioningError("the check value is missing or another", key=entry.id)
-    deciphers_only = entry.decipher_check_value is not None
+    role = entry.role
     described = replace(
         entry,
         check_value=measured,
-        decipher_check_value=keys.measure_deciphering(live) if deciphers_only else None,
+        decipher_check_value=keys.measure_deciphering(live) if role.only_deciphers else None,
+        derivation_check_value=keys.measure_derivation(live) if role.only_derives else None,
     )
     if not keys.is_authentic(replace(live, entry=described)):
         raise ProvisioningError("the new key does not give its own check value", key=entry.id)

@@ -6,6 +6,8 @@ Rules:
   everything, and a key that may wrap and decipher gives up any other (Clulow, CHES 2003).
 - ALLOWED_MECHANISMS is an exact set and never empty.
 - No role may wrap, unwrap or derive unless its row says so, and no key is ever extractable.
+- A key that may derive does nothing else, except a TDES key whose derivation a token has no
+  mechanism for: that one enciphers, and the floors above derive by it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,7 +29,6 @@ _PROTECTED: Final[Mapping[Attribute, bool]] = MappingProxyType(
         Attribute.SENSITIVE: True,
         Attribute.EXTRACTABLE: False,
         Attribute.WRAP_WITH_TRUSTED: True,
-        Attribute.MODIFIABLE: False,
         Attribute.COPYABLE: False,
     }
 )
@@ -42,7 +43,6 @@ _BASE: Final[Mapping[ObjectClass, Mapping[Attribute, bool]]] = MappingProxyType(
             Attribute.TOKEN: True,
             Attribute.PRIVATE: False,
             Attribute.TRUSTED: False,
-            Attribute.MODIFIABLE: False,
             Attribute.COPYABLE: False,
         },
     }
@@ -106,18 +106,50 @@ class Role:
         """Whether the object that does the work has this capability."""
         return capability in self.grants[self.operative].capabilities
 
+    @property
+    def only_deciphers(self) -> bool:
+        """Whether this is a secret key that cannot encipher, so not show its check value."""
+        return (
+            self.operative is ObjectClass.SECRET_KEY
+            and self.permits(Attribute.DECRYPT)
+            and not self.permits(Attribute.ENCRYPT)
+        )
+
+    @property
+    def only_derives(self) -> bool:
+        """Whether this is a secret key whose only use is to derive others from it."""
+        return self.operative is ObjectClass.SECRET_KEY and self.permits(Attribute.DERIVE)
+
     def template(self, object_class: ObjectClass, *, destroyable: bool) -> Template:
         """The exact attributes of this role's object of `object_class`."""
-        grant = self.grants[object_class]
-        return {
-            **_BASE[object_class],
-            Attribute.DESTROYABLE: destroyable,
-            **{
-                capability: capability in grant.capabilities
-                for capability in _CAPABILITIES[object_class]
-            },
-            Attribute.ALLOWED_MECHANISMS: grant.mechanisms,
-        }
+        return _template(object_class, self.grants[object_class], destroyable=destroyable)
+
+
+def passing_template(
+    may: Iterable[Attribute], by: Iterable[Mechanism], *, readable: bool = False
+) -> Template:
+    """The exact attributes of a secret key that is in no key ring and lives for one turn.
+
+    `readable` is for the shared secret of an agreement alone: it is no key yet, but what a key
+    derivation function above makes keys of.
+    """
+    return {
+        **_template(ObjectClass.SECRET_KEY, _grant(may, by), destroyable=True),
+        Attribute.TOKEN: False,
+        Attribute.SENSITIVE: not readable,
+        Attribute.EXTRACTABLE: readable,
+    }
+
+
+def _template(object_class: ObjectClass, grant: Grant, *, destroyable: bool) -> Template:
+    return {
+        **_BASE[object_class],
+        **{name: name in grant.capabilities for name in _CAPABILITIES[object_class]},
+        Attribute.ALLOWED_MECHANISMS: grant.mechanisms,
+        Attribute.DESTROYABLE: destroyable,
+        # The last: where a key is derived or unwrapped, SoftHSM takes nothing more after it.
+        Attribute.MODIFIABLE: False,
+    }
 
 
 def _grant(capabilities: Iterable[Attribute], mechanisms: Iterable[Mechanism]) -> Grant:
@@ -166,10 +198,16 @@ def _public(
 
 
 _ENCIPHER: Final = (Attribute.ENCRYPT,)
+_DERIVE: Final = (Attribute.DERIVE,)
+_UNWRAP: Final = (Attribute.UNWRAP,)
 _DECIPHER: Final = (Attribute.DECRYPT,)
 _BOTH: Final = (Attribute.ENCRYPT, Attribute.DECRYPT)
 _TDES: Final = (Mechanism.DES3_ECB,)
 _AES: Final = (Mechanism.AES_ECB,)
+_TDES_CHILD: Final = (Mechanism.DES3_ECB_ENCRYPT_DATA,)
+_AES_CHILD: Final = (Mechanism.AES_ECB_ENCRYPT_DATA,)
+_OAEP: Final = (Mechanism.RSA_PKCS_OAEP,)
+_ECDH: Final = (Mechanism.ECDH1_DERIVE,)
 _PARTNER: Final = (Mechanism.RSA_PKCS, Mechanism.RSA_PKCS_OAEP)
 
 _ROLES: Final = (
@@ -179,8 +217,31 @@ _ROLES: Final = (
     _secret(Usage.P0, Family.AES, Mode.E, may=_ENCIPHER, by=_AES),
     _secret(Usage.P0, Family.AES, Mode.D, may=_DECIPHER, by=_AES),
     _secret(Usage.P0, Family.AES, Mode.B, may=_BOTH, by=_AES),
-    _pair(Usage.D1, Family.RSA, Mode.D, may=_DECIPHER, by=(Mechanism.RSA_PKCS_OAEP,)),
+    _pair(Usage.D1, Family.RSA, Mode.D, may=_DECIPHER, by=_OAEP),
     _public(Usage.D1, Family.RSA, Mode.E, may=_ENCIPHER, by=_PARTNER),
+    # PIN verification: PVV and IBM 3624 both encipher, whether a value is made or compared.
+    _secret(Usage.V1, Family.TDES, Mode.C, may=_ENCIPHER, by=_TDES),
+    _secret(Usage.V1, Family.TDES, Mode.G, may=_ENCIPHER, by=_TDES),
+    _secret(Usage.V1, Family.TDES, Mode.V, may=_ENCIPHER, by=_TDES),
+    _secret(Usage.V2, Family.TDES, Mode.C, may=_ENCIPHER, by=_TDES),
+    _secret(Usage.V2, Family.TDES, Mode.G, may=_ENCIPHER, by=_TDES),
+    _secret(Usage.V2, Family.TDES, Mode.V, may=_ENCIPHER, by=_TDES),
+    # DUKPT. With AES (X9.24-3) every derivation is ECB over data, so the token does it. With TDES
+    # (X9.24-1) it is not: an initial key is enciphered by the base key and by its C0 variant, two
+    # keys of this role.
+    _secret(Usage.B0, Family.AES, Mode.X, may=_DERIVE, by=_AES_CHILD),
+    _secret(Usage.B0, Family.TDES, Mode.X, may=_ENCIPHER, by=_TDES),
+    # EMV issuer master keys (EMV 4.3 book 2, A1.4). Card keys for secure messaging stay in the
+    # token; those for cryptograms are got by enciphering.
+    _secret(Usage.E0, Family.TDES, Mode.X, may=_ENCIPHER, by=_TDES),
+    _secret(Usage.E1, Family.TDES, Mode.X, may=_DERIVE, by=_TDES_CHILD),
+    _secret(Usage.E2, Family.TDES, Mode.X, may=_DERIVE, by=_TDES_CHILD),
+    # Key transport and agreement. The partner's half of an agreement does nothing in the token; it
+    # is kept there so that its check value is watched like any other. Roles are told apart by mode,
+    # and E is that of the other public half (D1): only its owner can undo what is done under it.
+    _pair(Usage.K0, Family.RSA, Mode.D, may=_UNWRAP, by=_OAEP),
+    _pair(Usage.K3, Family.EC, Mode.X, may=_DERIVE, by=_ECDH),
+    _public(Usage.K3, Family.EC, Mode.E, may=(), by=_ECDH),
     _secret(Usage.M7, Family.HMAC, Mode.G, may=(Attribute.SIGN,), by=(Mechanism.SHA256_HMAC,)),
     _pair(Usage.S0, Family.EC, Mode.S, may=(Attribute.SIGN,), by=(Mechanism.ECDSA,)),
 )

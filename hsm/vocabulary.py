@@ -18,8 +18,12 @@ class Usage(StrEnum):
     C0 = "C0"  # card verification key
     D0 = "D0"  # symmetric key for data
     D1 = "D1"  # asymmetric key for data
+    E0 = "E0"  # EMV issuer master key: application cryptograms
+    E1 = "E1"  # EMV issuer master key: secure messaging for confidentiality
+    E2 = "E2"  # EMV issuer master key: secure messaging for integrity
     K0 = "K0"  # key encryption or wrapping
     K1 = "K1"  # key block protection key
+    K3 = "K3"  # asymmetric key for key agreement or key wrapping
     M3 = "M3"  # ISO 9797-1 MAC algorithm 3
     M6 = "M6"  # ISO 9797-1:2011 MAC algorithm 5, CMAC
     M7 = "M7"  # HMAC
@@ -38,6 +42,11 @@ class Family(StrEnum):
     RSA = "RSA"
     EC = "EC"
     HMAC = "HMAC"
+
+    @property
+    def block_size(self) -> int:
+        """Bytes in a block of the cipher; 0 for what is not a block cipher."""
+        return _BLOCK_SIZES.get(self, 0)
 
 
 class Algorithm(StrEnum):
@@ -75,7 +84,7 @@ class Algorithm(StrEnum):
     @property
     def block_size(self) -> int:
         """Bytes in a block of the cipher; 0 for what is not a block cipher."""
-        return _BLOCK_SIZES.get(_FAMILIES[self], 0)
+        return _FAMILIES[self].block_size
 
 
 _FAMILIES: Final = MappingProxyType(

@@ -20,8 +20,12 @@ class Usage(StrEnum):
 
     B0 = "B0"
     D1 = "D1"
+    E0 = "E0"
+    E1 = "E1"
+    E2 = "E2"
     K0 = "K0"
     K1 = "K1"
+    K3 = "K3"
     M7 = "M7"
     P0 = "P0"
     S0 = "S0"

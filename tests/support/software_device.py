@@ -9,16 +9,20 @@ Rules:
 import hmac
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import TypeVar
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from hsm.device import DeviceStatus
+from hsm import agreement, derivation
+from hsm.device import DeviceStatus, KeyCipher, Step
 from hsm.errors import (
     HsmDataRefused,
     HsmTimeout,
@@ -27,20 +31,22 @@ from hsm.errors import (
     UnknownKey,
 )
 from hsm.keyring import KeyEntry
-from hsm.mechanisms import FAMILIES, JWA_PADDING, Operation, RsaPadding
+from hsm.mechanisms import (
+    DIGEST_BYTES,
+    JWA_PADDING,
+    Operation,
+    RsaPadding,
+    longest_message,
+    permits,
+)
+from hsm.unwrapping import GCM_IV_BYTES, ContentCipher
 from hsm.vocabulary import Algorithm, Family, Mode, Origin, State, Usage
 from pinvault.model import keys as model
 
+ResultT = TypeVar("ResultT")
 Secret = bytes | rsa.RSAPrivateKey | rsa.RSAPublicKey | ec.EllipticCurvePrivateKey
 
 RANDOM_BYTES = 65_536
-DIGEST_BYTES = 32
-_OPENING = (Operation.DECIPHER, Operation.RSA_DECRYPT)
-_PADDING_BYTES = {
-    RsaPadding.PKCS1_V1_5: 11,
-    RsaPadding.OAEP_SHA1: 42,
-    RsaPadding.OAEP_SHA256: 66,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +144,7 @@ class SoftwareDevice:
         self, key_id: str, plaintext: bytes, *, padding: RsaPadding, timeout: float
     ) -> bytes:
         each = self._permitted(Operation.RSA_ENCRYPT, key_id)
-        if len(plaintext) > each.entry.algorithm.bits // 8 - _PADDING_BYTES[padding]:
+        if len(plaintext) > longest_message(each.entry.algorithm, padding):
             raise ValueError("the message is too long for the key")
         self._reach("rsa_encrypt", timeout)
         return _public(each).encrypt(bytes(plaintext), rsa_padding(padding))
@@ -146,16 +152,55 @@ class SoftwareDevice:
     def rsa_decrypt(
         self, key_id: str, ciphertext: bytes, *, padding: RsaPadding, timeout: float
     ) -> bytes:
-        each = self._permitted(Operation.RSA_DECRYPT, key_id)
-        if JWA_PADDING.get(each.entry.jwa or "") is not padding:
-            raise OperationNotPermitted(key=key_id, padding=padding.value)
+        each = self._permitted_oaep(Operation.RSA_DECRYPT, key_id, padding)
         self._reach("rsa_decrypt", timeout)
-        assert isinstance(each.secret, rsa.RSAPrivateKey)
-        try:
-            return each.secret.decrypt(bytes(ciphertext), rsa_padding(padding))
-        except ValueError:
-            pass
-        raise HsmDataRefused  # out here, so that nothing hangs on it, as on the real one
+        return _open(each, ciphertext, padding)
+
+    def with_derived(
+        self,
+        key_id: str,
+        path: Sequence[Step],
+        work: Callable[[KeyCipher], ResultT],
+        *,
+        timeout: float,
+    ) -> ResultT:
+        each = self._permitted(Operation.DERIVE, key_id)
+        family = each.entry.algorithm.family
+        derivation.check(path, family)
+        self._reach("with_derived", timeout)
+        value = each.secret
+        for step in path:
+            assert isinstance(value, bytes)
+            value = _cipher(family, value).encryptor().update(step.data)[: step.algorithm.bits // 8]
+            family = step.algorithm.family
+        return work(_Passing(family, value, enciphers=each.entry.state is State.ACTIVE))
+
+    def with_unwrapped(
+        self,
+        key_id: str,
+        wrapped: bytes,
+        work: Callable[[ContentCipher], ResultT],
+        *,
+        padding: RsaPadding,
+        algorithm: Algorithm,
+        timeout: float,
+    ) -> ResultT:
+        each = self._permitted_oaep(Operation.UNWRAP, key_id, padding)
+        if algorithm.family is not Family.AES:
+            raise ValueError("a content key is an AES key")
+        self._reach("with_unwrapped", timeout)
+        value = _open(each, wrapped, padding)
+        if len(value) * 8 != algorithm.bits:
+            raise HsmDataRefused
+        return work(_Passing(Family.AES, value, enciphers=False))
+
+    def agree(self, key_id: str, peer: bytes, *, timeout: float) -> bytes:
+        each = self._permitted(Operation.AGREE, key_id)
+        point = agreement.point(peer)
+        self._reach("agree", timeout)
+        assert isinstance(each.secret, ec.EllipticCurvePrivateKey)
+        public = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
+        return each.secret.exchange(ec.ECDH(), public)
 
     def mac(self, key_id: str, data: bytes, *, timeout: float) -> bytes:
         each = self._permitted(Operation.MAC, key_id)
@@ -198,13 +243,14 @@ class SoftwareDevice:
         each = self._held.get(key_id)
         if each is None:
             raise UnknownKey
-        entry = each.entry
-        if (
-            entry.algorithm.family not in FAMILIES[operation]
-            or not entry.role.permits(operation.capability)
-            or (entry.state is State.DECIPHER_ONLY and operation not in _OPENING)
-        ):
+        if not permits(each.entry, operation):
             raise OperationNotPermitted(key=key_id, operation=operation.value[1])
+        return each
+
+    def _permitted_oaep(self, operation: Operation, key_id: str, padding: RsaPadding) -> Held:
+        each = self._permitted(operation, key_id)
+        if JWA_PADDING.get(each.entry.jwa or "") is not padding:
+            raise OperationNotPermitted(key=key_id, padding=padding.value)
         return each
 
     def _whole_blocks(self, operation: Operation, key_id: str, blocks: bytes) -> Held:
@@ -223,12 +269,54 @@ class SoftwareDevice:
             raise self.failure
 
 
+class _Passing:
+    """A key derived or unwrapped for one call."""
+
+    def __init__(self, family: Family, value: bytes, *, enciphers: bool) -> None:
+        self._family = family
+        self._value = value
+        self._enciphers = enciphers
+
+    def encipher(self, blocks: bytes) -> bytes:
+        if not self._enciphers:
+            raise OperationNotPermitted
+        return self._whole(_cipher(self._family, self._value).encryptor(), blocks)
+
+    def decipher(self, blocks: bytes) -> bytes:
+        return self._whole(_cipher(self._family, self._value).decryptor(), blocks)
+
+    def open_gcm(self, *, iv: bytes, aad: bytes, sealed: bytes) -> bytes:
+        try:
+            if len(iv) == GCM_IV_BYTES:
+                return AESGCM(self._value).decrypt(bytes(iv), bytes(sealed), bytes(aad))
+        except InvalidTag:
+            pass
+        raise HsmDataRefused
+
+    def _whole(self, cipher: CipherContext, blocks: bytes) -> bytes:
+        if not blocks or len(blocks) % self._family.block_size:
+            raise ValueError("the data are not whole blocks")
+        return cipher.update(bytes(blocks))
+
+
 def _ecb(each: Held) -> Cipher:
     assert isinstance(each.secret, bytes)
-    if each.entry.algorithm.family is Family.AES:
-        return Cipher(algorithms.AES(each.secret), modes.ECB())
-    value = each.secret if len(each.secret) == 24 else each.secret + each.secret[:8]
-    return Cipher(TripleDES(value), modes.ECB())
+    return _cipher(each.entry.algorithm.family, each.secret)
+
+
+def _cipher(family: Family, value: bytes) -> Cipher:
+    if family is Family.AES:
+        return Cipher(algorithms.AES(value), modes.ECB())
+    return Cipher(TripleDES(value if len(value) == 24 else value + value[:8]), modes.ECB())
+
+
+def _open(each: Held, sealed: bytes, chosen: RsaPadding) -> bytes:
+    assert isinstance(each.secret, rsa.RSAPrivateKey)
+    try:
+        return each.secret.decrypt(bytes(sealed), rsa_padding(chosen))
+    except ValueError:
+        pass
+    raise HsmDataRefused  # out here, so that nothing hangs on it, as on the real one
 
 
 def _public(each: Held):

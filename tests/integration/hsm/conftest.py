@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from hsm import provisioning, softhsm
 from hsm.device import Device
@@ -75,6 +75,10 @@ def _keys(location, partner):
         (spec("tdes3-b", "P0", "TDES_3KEY", "B"), TDES_3KEY_VALUE, None),
         (spec("aes-e", "P0", "AES_128", "E"), AES_VALUE, None),
         (spec("aes-d", "P0", "AES_128", "D"), AES_VALUE, "D77F007724"),
+        (spec("pvv", "V2", "TDES_2KEY", "V"), TDES_VALUE, None),
+        (spec("bdk-tdes", "B0", "TDES_2KEY", "X"), TDES_VALUE, None),
+        (spec("bdk", "B0", "AES_128", "X"), AES_VALUE, "D77F007724"),
+        (spec("smc", "E1", "TDES_2KEY", "X"), TDES_VALUE, "6FB1C8"),
         (spec("mac-known", "M7", "HMAC_SHA256", "G"), HMAC_VALUE, None),
     ]
     for wanted, value, check_value in secrets:
@@ -85,6 +89,14 @@ def _keys(location, partner):
     yield provisioning.generate(location, spec("sign", "S0", "EC_P256", "S"))
     yield provisioning.generate(location, spec("seal", "D1", "RSA_2048", "D", jwa="RSA-OAEP"))
     yield provisioning.import_public_key(location, spec("partner", "D1", "RSA_2048", "E"), spki)
+    yield provisioning.generate(location, spec("smi", "E2", "TDES_3KEY", "X"))
+    yield provisioning.generate(location, spec("transport", "K0", "RSA_2048", "D", jwa="RSA-OAEP"))
+    yield provisioning.generate(location, spec("agree", "K3", "EC_P256", "X"))
+    point = ec.derive_private_key(7, ec.SECP256R1()).public_key()
+    spki = point.public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    yield provisioning.import_public_key(location, spec("agree-with", "K3", "EC_P256", "E"), spki)
 
 
 @pytest.fixture

@@ -6,9 +6,10 @@ import pytest
 from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass
 
 from hsm import attributes, provisioning, token
+from hsm.attributes import KEY_TYPES
 from hsm.device import Device
 from hsm.errors import HsmConfigurationError, InspectionFailed, MechanismMissing, Severity
-from hsm.inspection import KEY_TYPES, check_mechanisms
+from hsm.inspection import check_mechanisms
 from hsm.keyring import Algorithm, Mode, Origin, State
 from hsm.module import Library
 from tests.integration.hsm.support import AES_VALUE, TDES_VALUE, raw_session, ring, spec
@@ -145,7 +146,7 @@ def test_halves_of_a_pair_are_inspected_each(new_token):
         )
     found = findings_of(location, ring(entry), entry.id)
     attributes = {"ENCRYPT", "WRAP", "SIGN", "UNWRAP", "COPYABLE", "ALLOWED_MECHANISMS"}
-    probes = {"signing", "raw RSA", "PKCS #1 v1.5"}
+    probes = {"signing", "raw RSA", "PKCS #1 v1.5", "unwrapping with it"}
     assert set(found) == attributes | probes | {"check value"}
 
 

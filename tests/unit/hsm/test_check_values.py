@@ -55,5 +55,9 @@ def test_deciphering_is_three_bytes_of_zeros_deciphered():
     assert check_values.deciphering(lambda data: data[::-1] + b"x", block_size=8) == bytes(3)
 
 
+def test_deriving_is_three_bytes_of_zeros_under_the_child():
+    assert check_values.deriving(lambda data: b"abcd" + data, block_size=8) == b"abc"
+
+
 def test_a_public_key_is_its_sha_256():
     assert check_values.public_key(b"").hex().startswith("e3b0c442")

@@ -40,6 +40,13 @@ RING = Keyring(
         entry(version=2, state=State.DECIPHER_ONLY, valid_until=date(2027, 1, 1)),
         DECIPHERING,
         SEALING,
+        entry(
+            name="bdk",
+            usage=Usage.B0,
+            algorithm=Algorithm.AES_128,
+            mode=Mode.X,
+            derivation_check_value="0123AB",
+        ),
         entry(name="aes", algorithm=Algorithm.AES_256, check_value="D77F007724", destroyable=True),
     )
 )
@@ -86,7 +93,7 @@ REFUSALS = {
     "version of text": (TEXT.replace("version = 1", 'version = "1"'), "version is malformed"),
     "unknown usage": (TEXT.replace('"P0"', '"Z9"'), "word is unknown"),
     "unknown algorithm": (TEXT.replace("TDES_2KEY", "DES"), "word is unknown"),
-    "usage without a role": (TEXT.replace('"P0"', '"V1"'), "no role"),
+    "usage without a role": (TEXT.replace('"P0"', '"C0"'), "no role"),
     "mode without restriction": (TEXT.replace('mode = "E"', 'mode = "N"'), "no role"),
     "PIN key under RSA": (TEXT.replace("TDES_2KEY", "RSA_2048"), "no role"),
     "lower-case check value": (TEXT.replace("6FB1C8", "6fb1c8"), "check value is malformed"),
@@ -100,7 +107,11 @@ REFUSALS = {
     "jwa on a PIN key": (TEXT + 'jwa = "RSA-OAEP"\n', "only a sealing key"),
     "decipher check value on mode E": (
         TEXT + 'decipher_check_value = "0123AB"\n',
-        "only a symmetric key of mode D",
+        "does not have this",
+    ),
+    "derivation check value on mode E": (
+        TEXT + 'derivation_check_value = "0123AB"\n',
+        "does not have this",
     ),
     "two keys with one id": (TEXT + TEXT, "two keys have one id"),
     "two active versions": (
@@ -128,8 +139,24 @@ def test_the_error_names_the_key_and_the_member():
 @pytest.mark.parametrize(
     ("changed", "problem"),
     [
-        (entry(mode=Mode.D), "lacks this"),
+        (entry(mode=Mode.D), "lacks its second check value"),
         (entry(mode=Mode.D, decipher_check_value="0123"), "malformed"),
+        (entry(usage=Usage.E1, mode=Mode.X), "lacks its second check value"),
+        (entry(usage=Usage.E1, mode=Mode.X, derivation_check_value="0123ab"), "malformed"),
+        (entry(usage=Usage.E0, mode=Mode.X, derivation_check_value="0123AB"), "does not have this"),
+        (
+            entry(usage=Usage.K0, algorithm=Algorithm.RSA_2048, mode=Mode.D, check_value="A" * 64),
+            "lacks its JWA name",
+        ),
+        (
+            entry(
+                usage=Usage.K3,
+                algorithm=Algorithm.EC_P256,
+                check_value="A" * 64,
+                origin=Origin.GENERATED,
+            ),
+            "cannot be generated here",
+        ),
         (
             entry(usage=Usage.D1, algorithm=Algorithm.RSA_2048, mode=Mode.D, check_value="A" * 64),
             "lacks its JWA name",

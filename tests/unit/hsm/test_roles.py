@@ -3,12 +3,12 @@
 import struct
 
 import pytest
-from pkcs11 import Attribute, ObjectClass
+from pkcs11 import Attribute, Mechanism, ObjectClass
 
 from hsm import attributes
-from hsm.inspection import KEY_TYPES
+from hsm.attributes import KEY_TYPES
 from hsm.mechanisms import Operation, RsaPadding, invocation
-from hsm.roles import ROLES
+from hsm.roles import ROLES, passing_template
 from hsm.vocabulary import Algorithm, Family, Mode, Usage
 
 # What a key may do, in PKCS#11 v2.40 base, 4.7 to 4.10.
@@ -29,12 +29,18 @@ TEMPLATES = [
     for role in ROLES.values()
     for object_class in role.grants
 ]
-NEVER = (Attribute.WRAP, Attribute.UNWRAP, Attribute.DERIVE, Attribute.EXTRACTABLE)
-NEVER += (Attribute.MODIFIABLE, Attribute.COPYABLE, Attribute.TRUSTED, Attribute.DESTROYABLE)
+NEVER = (
+    Attribute.WRAP,
+    Attribute.EXTRACTABLE,
+    Attribute.MODIFIABLE,
+    Attribute.COPYABLE,
+    Attribute.TRUSTED,
+    Attribute.DESTROYABLE,
+)
 
 
 @pytest.mark.parametrize(("role", "object_class", "template"), TEMPLATES)
-def test_no_role_of_today_gives_a_key_away(role, object_class, template):
+def test_no_role_gives_a_key_away(role, object_class, template):
     assert not any(template.get(attribute, False) for attribute in NEVER)
     assert template[Attribute.TOKEN] is True
     if object_class is not ObjectClass.PUBLIC_KEY:
@@ -54,16 +60,49 @@ def test_the_letter_of_the_mode_is_what_the_key_may_do(role, object_class, templ
     if object_class is not role.operative:
         assert granted == set()
         return
-    assert (
-        granted
-        == {
-            Mode.E: {Attribute.ENCRYPT},
-            Mode.D: {Attribute.DECRYPT},
-            Mode.B: {Attribute.ENCRYPT, Attribute.DECRYPT},
-            Mode.G: {Attribute.SIGN},
-            Mode.S: {Attribute.SIGN},
-        }[role.mode]
-    )
+    by_mode = {
+        Mode.E: {Attribute.ENCRYPT},
+        Mode.D: {Attribute.DECRYPT},
+        Mode.B: {Attribute.ENCRYPT, Attribute.DECRYPT},
+        Mode.G: {Attribute.SIGN},
+        Mode.S: {Attribute.SIGN},
+        Mode.X: {Attribute.DERIVE},
+    }
+    key = (role.usage, role.family, role.mode)
+    assert granted == (OTHERS[key] if key in OTHERS else by_mode[role.mode])
+
+
+# A PIN verification key makes and compares values by enciphering, and so do TDES keys from which a
+# token cannot derive. A wrapped key is unwrapped, not deciphered. A partner's half does nothing.
+OTHERS = {
+    **{
+        (usage, Family.TDES, mode): {Attribute.ENCRYPT}
+        for usage in (Usage.V1, Usage.V2)
+        for mode in (Mode.C, Mode.G, Mode.V)
+    },
+    (Usage.B0, Family.TDES, Mode.X): {Attribute.ENCRYPT},
+    (Usage.E0, Family.TDES, Mode.X): {Attribute.ENCRYPT},
+    (Usage.K0, Family.RSA, Mode.D): {Attribute.UNWRAP},
+    (Usage.K3, Family.EC, Mode.E): set(),
+}
+
+
+def test_a_key_that_gives_keys_does_nothing_else():
+    for role in ROLES.values():
+        for grant in role.grants.values():
+            if grant.capabilities & {Attribute.DERIVE, Attribute.UNWRAP}:
+                assert len(grant.capabilities) == len(grant.mechanisms) == 1
+
+
+@pytest.mark.parametrize("readable", [False, True])
+def test_a_passing_key_lives_in_its_session_alone(readable):
+    template = passing_template((Attribute.DECRYPT,), (Mechanism.AES_ECB,), readable=readable)
+    assert {name for name in CAPABILITIES if template.get(name)} == {Attribute.DECRYPT}
+    assert template[Attribute.ALLOWED_MECHANISMS] == {int(Mechanism.AES_ECB)}
+    assert (template[Attribute.TOKEN], template[Attribute.DESTROYABLE]) == (False, True)
+    assert template[Attribute.SENSITIVE] is not readable
+    assert template[Attribute.EXTRACTABLE] is readable
+    assert list(template)[-1] is Attribute.MODIFIABLE
 
 
 def test_every_capability_of_a_class_is_written_out():
