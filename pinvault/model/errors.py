@@ -22,6 +22,7 @@ class Reason(StrEnum):
     FORMAT_NOT_GRANTED = "FORMAT_NOT_GRANTED"
     PROFILE_NOT_GRANTED = "PROFILE_NOT_GRANTED"
     TRANSLATION_NOT_GRANTED = "TRANSLATION_NOT_GRANTED"
+    SCHEME_NOT_GRANTED = "SCHEME_NOT_GRANTED"
     CALLER_RATE_EXCEEDED = "CALLER_RATE_EXCEEDED"
     PAN_RATE_EXCEEDED = "PAN_RATE_EXCEEDED"
 
@@ -41,10 +42,17 @@ class Reason(StrEnum):
     PROFILE_MISMATCH = "PROFILE_MISMATCH"
     PAN_MISMATCH = "PAN_MISMATCH"
     TRANSLATION_FORBIDDEN = "TRANSLATION_FORBIDDEN"
+    SCHEME_UNKNOWN = "SCHEME_UNKNOWN"
+    SCHEME_MISMATCH = "SCHEME_MISMATCH"
+    SOURCE_UNBOUND = "SOURCE_UNBOUND"
+    KSN_INVALID = "KSN_INVALID"
+    BATCH_INVALID = "BATCH_INVALID"
 
     PIN_SOURCE_REFUSED = "PIN_SOURCE_REFUSED"
     ENVELOPE_EXPIRED = "ENVELOPE_EXPIRED"
     ENVELOPE_REPLAYED = "ENVELOPE_REPLAYED"
+    KSN_REPLAYED = "KSN_REPLAYED"
+    PIN_WEAK = "PIN_WEAK"
 
     HSM_UNAVAILABLE = "HSM_UNAVAILABLE"
     AUDIT_UNAVAILABLE = "AUDIT_UNAVAILABLE"
@@ -76,6 +84,10 @@ TEXTS: dict[Reason, str] = {
         "The caller's grants name both formats, and not this step between them. "
         "Use another target format or ask the operator."
     ),
+    Reason.SCHEME_NOT_GRANTED: (
+        "The caller's grants for this method do not name this verification scheme or script "
+        "profile. Use a granted one or ask the operator."
+    ),
     Reason.CALLER_RATE_EXCEEDED: (
         "The caller's rate for this method is used up. Wait as RetryInfo says."
     ),
@@ -105,8 +117,8 @@ TEXTS: dict[Reason, str] = {
         "The key's state or cryptoperiod forbids this use. See GetKey; use the active version."
     ),
     Reason.FORMAT_KEY_MISMATCH: (
-        "Format, key and length do not fit together: formats 0, 1 and 3 are blocks of 8 bytes "
-        "under TDES, format 4 is 16 bytes under AES."
+        "Format, key and length do not fit together: format 4 is a block of 16 bytes under AES, "
+        "every other format one of 8 bytes under TDES."
     ),
     Reason.PROFILE_UNKNOWN: "The configuration has no such envelope profile.",
     Reason.PROFILE_MISMATCH: (
@@ -115,11 +127,35 @@ TEXTS: dict[Reason, str] = {
     ),
     Reason.PAN_MISMATCH: ("The PANs of source and target differ. A PIN never changes its PAN."),
     Reason.TRANSLATION_FORBIDDEN: (
-        "What is bound to a PAN never becomes a block that is not. Use a bound format."
+        "No grant can allow this step between formats. A PIN goes out in an ISO format that is "
+        "bound to its PAN, and only what is bound to none may stay so."
+    ),
+    Reason.SCHEME_UNKNOWN: (
+        "The configuration has no such verification scheme or script profile, "
+        "or the scheme has no key of this index."
+    ),
+    Reason.SCHEME_MISMATCH: (
+        "The scheme is of another kind, or the value has not as many digits as the scheme checks."
+    ),
+    Reason.SOURCE_UNBOUND: (
+        "The source is bound to no PAN, so nothing tells whose PIN it is. "
+        "Use a PIN block or an envelope that is bound to one."
+    ),
+    Reason.KSN_INVALID: (
+        "The key serial number or working key does not fit the base derivation key, or the "
+        "counter is one that no device uses: zero, or with too many bits set."
+    ),
+    Reason.BATCH_INVALID: (
+        "The columns of the batch do not fit together: give whole blocks of the source key's "
+        "size, as many as the contract allows, and ten bytes a PAN where a format has one."
     ),
     Reason.PIN_SOURCE_REFUSED: "The PIN source could not be opened.",
     Reason.ENVELOPE_EXPIRED: "The envelope's time has passed. Seal the PIN anew.",
     Reason.ENVELOPE_REPLAYED: "The envelope was used before. Seal the PIN anew.",
+    Reason.KSN_REPLAYED: (
+        "The key serial number was used before. Let the device encipher the PIN anew."
+    ),
+    Reason.PIN_WEAK: "The new PIN is one that the rules forbid. Let the cardholder choose another.",
     Reason.HSM_UNAVAILABLE: "The HSM is away or recovering. Retry as RetryInfo says.",
     Reason.AUDIT_UNAVAILABLE: (
         "The audit record cannot be written, so no answer is given. Retry as RetryInfo says."

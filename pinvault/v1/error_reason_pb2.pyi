@@ -39,6 +39,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED, with RetryInfo. The caller's rate for this PAN is used up."""
     ERROR_REASON_TRANSLATION_NOT_GRANTED: _ErrorReason.ValueType  # 8
     """PERMISSION_DENIED. The caller's rows name both formats, and not this step between them."""
+    ERROR_REASON_SCHEME_NOT_GRANTED: _ErrorReason.ValueType  # 9
+    """PERMISSION_DENIED. The caller's rows for this method do not name this verification scheme or script profile."""
     ERROR_REASON_REQUEST_MALFORMED: _ErrorReason.ValueType  # 16
     """INVALID_ARGUMENT. The message is not a valid encoding of the method's request."""
     ERROR_REASON_REQUEST_INVALID: _ErrorReason.ValueType  # 17
@@ -68,13 +70,27 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_PAN_MISMATCH: _ErrorReason.ValueType  # 38
     """INVALID_ARGUMENT. The PANs of source and target differ; a PIN never changes its PAN."""
     ERROR_REASON_TRANSLATION_FORBIDDEN: _ErrorReason.ValueType  # 39
-    """INVALID_ARGUMENT. What is bound to a PAN never becomes a PIN block that is not (PCI PIN 3-3)."""
+    """INVALID_ARGUMENT. PCI PIN 3-3 forbids this step between formats, whatever a grant says."""
+    ERROR_REASON_SCHEME_UNKNOWN: _ErrorReason.ValueType  # 40
+    """NOT_FOUND. The configuration has no such verification scheme or script profile, or the scheme has no key of this index."""
+    ERROR_REASON_SCHEME_MISMATCH: _ErrorReason.ValueType  # 41
+    """INVALID_ARGUMENT. The scheme is of another kind, or the value has not as many digits as the scheme checks."""
+    ERROR_REASON_SOURCE_UNBOUND: _ErrorReason.ValueType  # 42
+    """INVALID_ARGUMENT. The source is bound to no PAN, so nothing tells whose PIN it is."""
+    ERROR_REASON_KSN_INVALID: _ErrorReason.ValueType  # 43
+    """INVALID_ARGUMENT. The key serial number does not fit the key, or its counter is one that no device uses."""
+    ERROR_REASON_BATCH_INVALID: _ErrorReason.ValueType  # 44
+    """INVALID_ARGUMENT. The columns of a batch do not fit together."""
     ERROR_REASON_PIN_SOURCE_REFUSED: _ErrorReason.ValueType  # 48
     """INVALID_ARGUMENT. The PIN source could not be opened. Nothing more is said."""
     ERROR_REASON_ENVELOPE_EXPIRED: _ErrorReason.ValueType  # 49
     """FAILED_PRECONDITION. The envelope opened, and its time had passed: seal anew."""
     ERROR_REASON_ENVELOPE_REPLAYED: _ErrorReason.ValueType  # 50
     """FAILED_PRECONDITION. The envelope opened, and had been used before: seal anew."""
+    ERROR_REASON_KSN_REPLAYED: _ErrorReason.ValueType  # 51
+    """FAILED_PRECONDITION. The key serial number was used before."""
+    ERROR_REASON_PIN_WEAK: _ErrorReason.ValueType  # 52
+    """FAILED_PRECONDITION. The new PIN is one that the grant's PIN rules forbid: choose another."""
     ERROR_REASON_HSM_UNAVAILABLE: _ErrorReason.ValueType  # 64
     """UNAVAILABLE, with RetryInfo. The HSM is away or recovering."""
     ERROR_REASON_AUDIT_UNAVAILABLE: _ErrorReason.ValueType  # 65
@@ -110,6 +126,8 @@ ERROR_REASON_PAN_RATE_EXCEEDED: ErrorReason.ValueType  # 7
 """RESOURCE_EXHAUSTED, with RetryInfo. The caller's rate for this PAN is used up."""
 ERROR_REASON_TRANSLATION_NOT_GRANTED: ErrorReason.ValueType  # 8
 """PERMISSION_DENIED. The caller's rows name both formats, and not this step between them."""
+ERROR_REASON_SCHEME_NOT_GRANTED: ErrorReason.ValueType  # 9
+"""PERMISSION_DENIED. The caller's rows for this method do not name this verification scheme or script profile."""
 ERROR_REASON_REQUEST_MALFORMED: ErrorReason.ValueType  # 16
 """INVALID_ARGUMENT. The message is not a valid encoding of the method's request."""
 ERROR_REASON_REQUEST_INVALID: ErrorReason.ValueType  # 17
@@ -139,13 +157,27 @@ ERROR_REASON_PROFILE_MISMATCH: ErrorReason.ValueType  # 37
 ERROR_REASON_PAN_MISMATCH: ErrorReason.ValueType  # 38
 """INVALID_ARGUMENT. The PANs of source and target differ; a PIN never changes its PAN."""
 ERROR_REASON_TRANSLATION_FORBIDDEN: ErrorReason.ValueType  # 39
-"""INVALID_ARGUMENT. What is bound to a PAN never becomes a PIN block that is not (PCI PIN 3-3)."""
+"""INVALID_ARGUMENT. PCI PIN 3-3 forbids this step between formats, whatever a grant says."""
+ERROR_REASON_SCHEME_UNKNOWN: ErrorReason.ValueType  # 40
+"""NOT_FOUND. The configuration has no such verification scheme or script profile, or the scheme has no key of this index."""
+ERROR_REASON_SCHEME_MISMATCH: ErrorReason.ValueType  # 41
+"""INVALID_ARGUMENT. The scheme is of another kind, or the value has not as many digits as the scheme checks."""
+ERROR_REASON_SOURCE_UNBOUND: ErrorReason.ValueType  # 42
+"""INVALID_ARGUMENT. The source is bound to no PAN, so nothing tells whose PIN it is."""
+ERROR_REASON_KSN_INVALID: ErrorReason.ValueType  # 43
+"""INVALID_ARGUMENT. The key serial number does not fit the key, or its counter is one that no device uses."""
+ERROR_REASON_BATCH_INVALID: ErrorReason.ValueType  # 44
+"""INVALID_ARGUMENT. The columns of a batch do not fit together."""
 ERROR_REASON_PIN_SOURCE_REFUSED: ErrorReason.ValueType  # 48
 """INVALID_ARGUMENT. The PIN source could not be opened. Nothing more is said."""
 ERROR_REASON_ENVELOPE_EXPIRED: ErrorReason.ValueType  # 49
 """FAILED_PRECONDITION. The envelope opened, and its time had passed: seal anew."""
 ERROR_REASON_ENVELOPE_REPLAYED: ErrorReason.ValueType  # 50
 """FAILED_PRECONDITION. The envelope opened, and had been used before: seal anew."""
+ERROR_REASON_KSN_REPLAYED: ErrorReason.ValueType  # 51
+"""FAILED_PRECONDITION. The key serial number was used before."""
+ERROR_REASON_PIN_WEAK: ErrorReason.ValueType  # 52
+"""FAILED_PRECONDITION. The new PIN is one that the grant's PIN rules forbid: choose another."""
 ERROR_REASON_HSM_UNAVAILABLE: ErrorReason.ValueType  # 64
 """UNAVAILABLE, with RetryInfo. The HSM is away or recovering."""
 ERROR_REASON_AUDIT_UNAVAILABLE: ErrorReason.ValueType  # 65

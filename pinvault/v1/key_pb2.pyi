@@ -46,6 +46,14 @@ class _KeyUsageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KeyUsage.Val
     """V1: PIN verification, IBM 3624."""
     KEY_USAGE_V2_PIN_VERIFICATION_VISA_PVV: _KeyUsage.ValueType  # 9
     """V2: PIN verification, Visa PVV."""
+    KEY_USAGE_E0_EMV_APPLICATION_CRYPTOGRAMS: _KeyUsage.ValueType  # 10
+    """E0: EMV issuer master key for application cryptograms."""
+    KEY_USAGE_E1_EMV_SECURE_MESSAGING_CONFIDENTIALITY: _KeyUsage.ValueType  # 11
+    """E1: EMV issuer master key for secure messaging, confidentiality."""
+    KEY_USAGE_E2_EMV_SECURE_MESSAGING_INTEGRITY: _KeyUsage.ValueType  # 12
+    """E2: EMV issuer master key for secure messaging, integrity."""
+    KEY_USAGE_K3_KEY_AGREEMENT: _KeyUsage.ValueType  # 13
+    """K3: asymmetric key for key agreement."""
 
 class KeyUsage(_KeyUsage, metaclass=_KeyUsageEnumTypeWrapper):
     """What a key may be used for: the key usage codes of ANSI X9.143."""
@@ -69,6 +77,14 @@ KEY_USAGE_V1_PIN_VERIFICATION_IBM3624: KeyUsage.ValueType  # 8
 """V1: PIN verification, IBM 3624."""
 KEY_USAGE_V2_PIN_VERIFICATION_VISA_PVV: KeyUsage.ValueType  # 9
 """V2: PIN verification, Visa PVV."""
+KEY_USAGE_E0_EMV_APPLICATION_CRYPTOGRAMS: KeyUsage.ValueType  # 10
+"""E0: EMV issuer master key for application cryptograms."""
+KEY_USAGE_E1_EMV_SECURE_MESSAGING_CONFIDENTIALITY: KeyUsage.ValueType  # 11
+"""E1: EMV issuer master key for secure messaging, confidentiality."""
+KEY_USAGE_E2_EMV_SECURE_MESSAGING_INTEGRITY: KeyUsage.ValueType  # 12
+"""E2: EMV issuer master key for secure messaging, integrity."""
+KEY_USAGE_K3_KEY_AGREEMENT: KeyUsage.ValueType  # 13
+"""K3: asymmetric key for key agreement."""
 Global___KeyUsage: _TypeAlias = KeyUsage  # noqa: Y015
 
 class _KeyModeOfUse:
@@ -267,7 +283,7 @@ class GetPublicKeyRequest(_message.Message):
 
     KEY_FIELD_NUMBER: _builtins.int
     key: _builtins.str
-    """Required. The name of a sealing key (usage D1, mode D)."""
+    """Required. The name of a key that clients seal under: usage D1 or K0 with mode D (RSA), or K3 with mode X (EC)."""
     def __init__(
         self,
         *,
@@ -339,7 +355,7 @@ Global___JsonWebKeySet: _TypeAlias = JsonWebKeySet  # noqa: Y015
 
 @_typing.final
 class JsonWebKey(_message.Message):
-    """An RSA public key after RFC 7517 and RFC 7518 section 6.3."""
+    """A public key after RFC 7517: RSA (RFC 7518 section 6.3) or EC on P-256 (section 6.2)."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -349,18 +365,27 @@ class JsonWebKey(_message.Message):
     KID_FIELD_NUMBER: _builtins.int
     N_FIELD_NUMBER: _builtins.int
     E_FIELD_NUMBER: _builtins.int
+    CRV_FIELD_NUMBER: _builtins.int
+    X_FIELD_NUMBER: _builtins.int
+    Y_FIELD_NUMBER: _builtins.int
     kty: _builtins.str
-    """Output only. "RSA"."""
+    """Output only. "RSA" or "EC"."""
     use: _builtins.str
     """Output only. "enc"."""
     alg: _builtins.str
-    """Output only. "RSA-OAEP" or "RSA-OAEP-256": what the HSM can open."""
+    """Output only. "RSA-OAEP" or "RSA-OAEP-256": what the HSM can open; "ECDH-ES" for EC."""
     kid: _builtins.str
     """Output only. `name/version` of the key."""
     n: _builtins.str
-    """Output only. The modulus, base64url."""
+    """Output only. RSA: the modulus, base64url."""
     e: _builtins.str
-    """Output only. The public exponent, base64url: 65537."""
+    """Output only. RSA: the public exponent, base64url: 65537."""
+    crv: _builtins.str
+    """Output only. EC: "P-256"."""
+    x: _builtins.str
+    """Output only. EC: the x coordinate, base64url."""
+    y: _builtins.str
+    """Output only. EC: the y coordinate, base64url."""
     def __init__(
         self,
         *,
@@ -370,10 +395,13 @@ class JsonWebKey(_message.Message):
         kid: _builtins.str = ...,
         n: _builtins.str = ...,
         e: _builtins.str = ...,
+        crv: _builtins.str = ...,
+        x: _builtins.str = ...,
+        y: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alg", b"alg", "e", b"e", "kid", b"kid", "kty", b"kty", "n", b"n", "use", b"use"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alg", b"alg", "crv", b"crv", "e", b"e", "kid", b"kid", "kty", b"kty", "n", b"n", "use", b"use", "x", b"x", "y", b"y"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from pinvault.v1 import resources_pb2 as _resources_pb2
 import builtins as _builtins
 import sys
@@ -18,6 +19,58 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _ColumnFormat:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ColumnFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ColumnFormat.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    COLUMN_FORMAT_UNSPECIFIED: _ColumnFormat.ValueType  # 0
+    COLUMN_FORMAT_ISO_0: _ColumnFormat.ValueType  # 1
+    COLUMN_FORMAT_ISO_1: _ColumnFormat.ValueType  # 2
+    COLUMN_FORMAT_ISO_3: _ColumnFormat.ValueType  # 3
+    COLUMN_FORMAT_ISO_4: _ColumnFormat.ValueType  # 4
+
+class ColumnFormat(_ColumnFormat, metaclass=_ColumnFormatEnumTypeWrapper):
+    """The formats that a column may have (ISO 9564-1)."""
+
+COLUMN_FORMAT_UNSPECIFIED: ColumnFormat.ValueType  # 0
+COLUMN_FORMAT_ISO_0: ColumnFormat.ValueType  # 1
+COLUMN_FORMAT_ISO_1: ColumnFormat.ValueType  # 2
+COLUMN_FORMAT_ISO_3: ColumnFormat.ValueType  # 3
+COLUMN_FORMAT_ISO_4: ColumnFormat.ValueType  # 4
+Global___ColumnFormat: _TypeAlias = ColumnFormat  # noqa: Y015
+
+class _TranslatePinBatchStatus:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TranslatePinBatchStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TranslatePinBatchStatus.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TRANSLATE_PIN_BATCH_STATUS_UNSPECIFIED: _TranslatePinBatchStatus.ValueType  # 0
+    TRANSLATE_PIN_BATCH_STATUS_DONE: _TranslatePinBatchStatus.ValueType  # 1
+    """The block was translated."""
+    TRANSLATE_PIN_BATCH_STATUS_REFUSED: _TranslatePinBatchStatus.ValueType  # 2
+    """The block could not be opened; nothing more is said, as for PIN_SOURCE_REFUSED."""
+    TRANSLATE_PIN_BATCH_STATUS_PAN_MALFORMED: _TranslatePinBatchStatus.ValueType  # 3
+    """The PAN is not 12 to 19 digits filled with F."""
+    TRANSLATE_PIN_BATCH_STATUS_ACCOUNT_REPEATED: _TranslatePinBatchStatus.ValueType  # 4
+    """The account (the last eight digits before the check digit) stood in the batch before: put the item into another one."""
+
+class TranslatePinBatchStatus(_TranslatePinBatchStatus, metaclass=_TranslatePinBatchStatusEnumTypeWrapper):
+    """What became of one item of a batch."""
+
+TRANSLATE_PIN_BATCH_STATUS_UNSPECIFIED: TranslatePinBatchStatus.ValueType  # 0
+TRANSLATE_PIN_BATCH_STATUS_DONE: TranslatePinBatchStatus.ValueType  # 1
+"""The block was translated."""
+TRANSLATE_PIN_BATCH_STATUS_REFUSED: TranslatePinBatchStatus.ValueType  # 2
+"""The block could not be opened; nothing more is said, as for PIN_SOURCE_REFUSED."""
+TRANSLATE_PIN_BATCH_STATUS_PAN_MALFORMED: TranslatePinBatchStatus.ValueType  # 3
+"""The PAN is not 12 to 19 digits filled with F."""
+TRANSLATE_PIN_BATCH_STATUS_ACCOUNT_REPEATED: TranslatePinBatchStatus.ValueType  # 4
+"""The account (the last eight digits before the check digit) stood in the batch before: put the item into another one."""
+Global___TranslatePinBatchStatus: _TypeAlias = TranslatePinBatchStatus  # noqa: Y015
 
 @_typing.final
 class EncryptPinRequest(_message.Message):
@@ -156,3 +209,621 @@ class EncryptPinChangeResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EncryptPinChangeResponse: _TypeAlias = EncryptPinChangeResponse  # noqa: Y015
+
+@_typing.final
+class TranslatePinRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def source(self) -> _resources_pb2.PinBlockSource:
+        """Required. The PIN block as it was received."""
+
+    @_builtins.property
+    def target(self) -> _resources_pb2.PinBlockTarget:
+        """Required. The PIN block to be made. A PAN named on both sides must be the same."""
+
+    def __init__(
+        self,
+        *,
+        source: _resources_pb2.PinBlockSource | None = ...,
+        target: _resources_pb2.PinBlockTarget | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["source", b"source", "target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["source", b"source", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TranslatePinRequest: _TypeAlias = TranslatePinRequest  # noqa: Y015
+
+@_typing.final
+class TranslatePinResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PIN_BLOCK_FIELD_NUMBER: _builtins.int
+    SOURCE_KEY_FIELD_NUMBER: _builtins.int
+    TARGET_KEY_FIELD_NUMBER: _builtins.int
+    pin_block: _builtins.bytes
+    """Output only. The PIN block: 8 bytes under a TDES key, 16 under an AES key."""
+    @_builtins.property
+    def source_key(self) -> _resources_pb2.KeyUse:
+        """Output only. The key that opened the source."""
+
+    @_builtins.property
+    def target_key(self) -> _resources_pb2.KeyUse:
+        """Output only. The key that enciphered the result."""
+
+    def __init__(
+        self,
+        *,
+        pin_block: _builtins.bytes = ...,
+        source_key: _resources_pb2.KeyUse | None = ...,
+        target_key: _resources_pb2.KeyUse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["source_key", b"source_key", "target_key", b"target_key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pin_block", b"pin_block", "source_key", b"source_key", "target_key", b"target_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TranslatePinResponse: _TypeAlias = TranslatePinResponse  # noqa: Y015
+
+@_typing.final
+class TranslatePinBatchRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    PIN_BLOCKS_FIELD_NUMBER: _builtins.int
+    PANS_FIELD_NUMBER: _builtins.int
+    pin_blocks: _builtins.bytes
+    """Required. The blocks without gaps: 8 bytes each under a TDES key, 16 under an AES key; 1 to 10,000."""
+    pans: _builtins.bytes
+    """Required where a format is bound to a PAN. The PANs without gaps, 10 bytes each: two digits a byte from the left, filled with F. Those of source and target are the same."""
+    @_builtins.property
+    def source(self) -> Global___PinBlockColumn:
+        """Required. The key and format that all blocks come under."""
+
+    @_builtins.property
+    def target(self) -> Global___PinBlockColumn:
+        """Required. The key and format that all blocks go under."""
+
+    def __init__(
+        self,
+        *,
+        source: Global___PinBlockColumn | None = ...,
+        target: Global___PinBlockColumn | None = ...,
+        pin_blocks: _builtins.bytes = ...,
+        pans: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["source", b"source", "target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pans", b"pans", "pin_blocks", b"pin_blocks", "source", b"source", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TranslatePinBatchRequest: _TypeAlias = TranslatePinBatchRequest  # noqa: Y015
+
+@_typing.final
+class PinBlockColumn(_message.Message):
+    """The key and format of a column of PIN blocks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """Required. The PIN encryption key (usage P0): `name` for the active version, `name/version` for another."""
+    format: Global___ColumnFormat.ValueType
+    """Required. The format of every block."""
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        format: Global___ColumnFormat.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PinBlockColumn: _TypeAlias = PinBlockColumn  # noqa: Y015
+
+@_typing.final
+class TranslatePinBatchResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUSES_FIELD_NUMBER: _builtins.int
+    PIN_BLOCKS_FIELD_NUMBER: _builtins.int
+    SOURCE_KEY_FIELD_NUMBER: _builtins.int
+    TARGET_KEY_FIELD_NUMBER: _builtins.int
+    statuses: _builtins.bytes
+    """Output only. What became of each item, in the order of the request: one byte each, a number of TranslatePinBatchStatus."""
+    pin_blocks: _builtins.bytes
+    """Output only. The blocks without gaps, in the order of the request; zeros where an item was not done."""
+    @_builtins.property
+    def source_key(self) -> _resources_pb2.KeyUse:
+        """Output only. The key that opened the sources."""
+
+    @_builtins.property
+    def target_key(self) -> _resources_pb2.KeyUse:
+        """Output only. The key that enciphered the results."""
+
+    def __init__(
+        self,
+        *,
+        statuses: _builtins.bytes = ...,
+        pin_blocks: _builtins.bytes = ...,
+        source_key: _resources_pb2.KeyUse | None = ...,
+        target_key: _resources_pb2.KeyUse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["source_key", b"source_key", "target_key", b"target_key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pin_blocks", b"pin_blocks", "source_key", b"source_key", "statuses", b"statuses", "target_key", b"target_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TranslatePinBatchResponse: _TypeAlias = TranslatePinBatchResponse  # noqa: Y015
+
+@_typing.final
+class VerifyPinRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    PAN_FIELD_NUMBER: _builtins.int
+    VERIFICATION_VALUE_FIELD_NUMBER: _builtins.int
+    PIN_BLOCK_FIELD_NUMBER: _builtins.int
+    pan: _builtins.str
+    """Required. The PAN of the card: 12 to 19 digits. A PAN named in a source must be the same."""
+    @_builtins.property
+    def source(self) -> _resources_pb2.PinSource:
+        """Required. The PIN to be verified."""
+
+    @_builtins.property
+    def verification_value(self) -> _resources_pb2.VerificationValue:
+        """The PVV or offset that belongs to the card."""
+
+    @_builtins.property
+    def pin_block(self) -> _resources_pb2.PinBlockSource:
+        """A PIN block with the right PIN, such as one that the issuer keeps."""
+
+    def __init__(
+        self,
+        *,
+        source: _resources_pb2.PinSource | None = ...,
+        pan: _builtins.str = ...,
+        verification_value: _resources_pb2.VerificationValue | None = ...,
+        pin_block: _resources_pb2.PinBlockSource | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pin_block", b"pin_block", "reference", b"reference", "source", b"source", "verification_value", b"verification_value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pan", b"pan", "pin_block", b"pin_block", "reference", b"reference", "source", b"source", "verification_value", b"verification_value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_reference: _TypeAlias = _typing.Literal["verification_value", "pin_block"]  # noqa: Y015
+    _WhichOneofArgType_reference: _TypeAlias = _typing.Literal["reference", b"reference"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_reference) -> _WhichOneofReturnType_reference | None: ...
+
+Global___VerifyPinRequest: _TypeAlias = VerifyPinRequest  # noqa: Y015
+
+@_typing.final
+class VerifyPinResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULT_FIELD_NUMBER: _builtins.int
+    SOURCE_KEY_FIELD_NUMBER: _builtins.int
+    REFERENCE_KEY_FIELD_NUMBER: _builtins.int
+    result: _resources_pb2.PinVerification.ValueType
+    """Output only. Whether it is the PIN."""
+    @_builtins.property
+    def source_key(self) -> _resources_pb2.KeyUse:
+        """Output only. The key that opened the source."""
+
+    @_builtins.property
+    def reference_key(self) -> _resources_pb2.KeyUse:
+        """Output only. The PIN verification key, or the key of the other block."""
+
+    def __init__(
+        self,
+        *,
+        result: _resources_pb2.PinVerification.ValueType = ...,
+        source_key: _resources_pb2.KeyUse | None = ...,
+        reference_key: _resources_pb2.KeyUse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reference_key", b"reference_key", "source_key", b"source_key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reference_key", b"reference_key", "result", b"result", "source_key", b"source_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyPinResponse: _TypeAlias = VerifyPinResponse  # noqa: Y015
+
+@_typing.final
+class GenerateVerificationValueRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    PAN_FIELD_NUMBER: _builtins.int
+    SCHEME_FIELD_NUMBER: _builtins.int
+    pan: _builtins.str
+    """Required. The PAN of the card: 12 to 19 digits."""
+    @_builtins.property
+    def source(self) -> _resources_pb2.PinSource:
+        """Required. The PIN; bound to the PAN."""
+
+    @_builtins.property
+    def scheme(self) -> _resources_pb2.VerificationScheme:
+        """Required. How the value is computed."""
+
+    def __init__(
+        self,
+        *,
+        source: _resources_pb2.PinSource | None = ...,
+        pan: _builtins.str = ...,
+        scheme: _resources_pb2.VerificationScheme | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["scheme", b"scheme", "source", b"source"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pan", b"pan", "scheme", b"scheme", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GenerateVerificationValueRequest: _TypeAlias = GenerateVerificationValueRequest  # noqa: Y015
+
+@_typing.final
+class GenerateVerificationValueResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERIFICATION_VALUE_FIELD_NUMBER: _builtins.int
+    SOURCE_KEY_FIELD_NUMBER: _builtins.int
+    VERIFICATION_KEY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def verification_value(self) -> _resources_pb2.VerificationValue:
+        """Output only. The PVV or offset."""
+
+    @_builtins.property
+    def source_key(self) -> _resources_pb2.KeyUse:
+        """Output only. The key that opened the source."""
+
+    @_builtins.property
+    def verification_key(self) -> _resources_pb2.KeyUse:
+        """Output only. The PIN verification key."""
+
+    def __init__(
+        self,
+        *,
+        verification_value: _resources_pb2.VerificationValue | None = ...,
+        source_key: _resources_pb2.KeyUse | None = ...,
+        verification_key: _resources_pb2.KeyUse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["source_key", b"source_key", "verification_key", b"verification_key", "verification_value", b"verification_value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["source_key", b"source_key", "verification_key", b"verification_key", "verification_value", b"verification_value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GenerateVerificationValueResponse: _TypeAlias = GenerateVerificationValueResponse  # noqa: Y015
+
+@_typing.final
+class ChangeVerificationValueRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CURRENT_SOURCE_FIELD_NUMBER: _builtins.int
+    NEW_SOURCE_FIELD_NUMBER: _builtins.int
+    PAN_FIELD_NUMBER: _builtins.int
+    VERIFICATION_VALUE_FIELD_NUMBER: _builtins.int
+    PIN_BLOCK_FIELD_NUMBER: _builtins.int
+    pan: _builtins.str
+    """Required. The PAN of the card: 12 to 19 digits."""
+    @_builtins.property
+    def current_source(self) -> _resources_pb2.PinSource:
+        """Required. The current PIN; bound to the PAN."""
+
+    @_builtins.property
+    def new_source(self) -> _resources_pb2.PinSource:
+        """Required. The new PIN; bound to the PAN."""
+
+    @_builtins.property
+    def verification_value(self) -> _resources_pb2.VerificationValue:
+        """The PVV or offset of the current PIN. That of the new PIN is made by the same scheme."""
+
+    @_builtins.property
+    def pin_block(self) -> Global___ReferenceBlock:
+        """A PIN block of the current PIN, and where that of the new PIN goes."""
+
+    def __init__(
+        self,
+        *,
+        current_source: _resources_pb2.PinSource | None = ...,
+        new_source: _resources_pb2.PinSource | None = ...,
+        pan: _builtins.str = ...,
+        verification_value: _resources_pb2.VerificationValue | None = ...,
+        pin_block: Global___ReferenceBlock | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["current_source", b"current_source", "new_source", b"new_source", "pin_block", b"pin_block", "reference", b"reference", "verification_value", b"verification_value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["current_source", b"current_source", "new_source", b"new_source", "pan", b"pan", "pin_block", b"pin_block", "reference", b"reference", "verification_value", b"verification_value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_reference: _TypeAlias = _typing.Literal["verification_value", "pin_block"]  # noqa: Y015
+    _WhichOneofArgType_reference: _TypeAlias = _typing.Literal["reference", b"reference"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_reference) -> _WhichOneofReturnType_reference | None: ...
+
+Global___ChangeVerificationValueRequest: _TypeAlias = ChangeVerificationValueRequest  # noqa: Y015
+
+@_typing.final
+class ReferenceBlock(_message.Message):
+    """A stored PIN block to compare with, and the block to store in its place."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CURRENT_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def current(self) -> _resources_pb2.PinBlockSource:
+        """Required. The PIN block of the current PIN."""
+
+    @_builtins.property
+    def target(self) -> _resources_pb2.PinBlockTarget:
+        """Required. The PIN block to be made of the new PIN."""
+
+    def __init__(
+        self,
+        *,
+        current: _resources_pb2.PinBlockSource | None = ...,
+        target: _resources_pb2.PinBlockTarget | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["current", b"current", "target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["current", b"current", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReferenceBlock: _TypeAlias = ReferenceBlock  # noqa: Y015
+
+@_typing.final
+class ChangeVerificationValueResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULT_FIELD_NUMBER: _builtins.int
+    VERIFICATION_VALUE_FIELD_NUMBER: _builtins.int
+    PIN_BLOCK_FIELD_NUMBER: _builtins.int
+    SOURCE_KEYS_FIELD_NUMBER: _builtins.int
+    REFERENCE_KEYS_FIELD_NUMBER: _builtins.int
+    result: _resources_pb2.PinVerification.ValueType
+    """Output only. Whether the current PIN was the right one."""
+    pin_block: _builtins.bytes
+    """Output only. The new PIN's block, when the current PIN was right."""
+    @_builtins.property
+    def verification_value(self) -> _resources_pb2.VerificationValue:
+        """Output only. The new PIN's PVV or offset, when the current PIN was right."""
+
+    @_builtins.property
+    def source_keys(self) -> _containers.RepeatedCompositeFieldContainer[_resources_pb2.KeyUse]:
+        """Output only. The keys that opened the sources: current, then new."""
+
+    @_builtins.property
+    def reference_keys(self) -> _containers.RepeatedCompositeFieldContainer[_resources_pb2.KeyUse]:
+        """Output only. The PIN verification key; or the key of the stored block, then that of the new one."""
+
+    def __init__(
+        self,
+        *,
+        result: _resources_pb2.PinVerification.ValueType = ...,
+        verification_value: _resources_pb2.VerificationValue | None = ...,
+        pin_block: _builtins.bytes = ...,
+        source_keys: _abc.Iterable[_resources_pb2.KeyUse] | None = ...,
+        reference_keys: _abc.Iterable[_resources_pb2.KeyUse] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["new_reference", b"new_reference", "pin_block", b"pin_block", "verification_value", b"verification_value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["new_reference", b"new_reference", "pin_block", b"pin_block", "reference_keys", b"reference_keys", "result", b"result", "source_keys", b"source_keys", "verification_value", b"verification_value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_new_reference: _TypeAlias = _typing.Literal["verification_value", "pin_block"]  # noqa: Y015
+    _WhichOneofArgType_new_reference: _TypeAlias = _typing.Literal["new_reference", b"new_reference"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_new_reference) -> _WhichOneofReturnType_new_reference | None: ...
+
+Global___ChangeVerificationValueResponse: _TypeAlias = ChangeVerificationValueResponse  # noqa: Y015
+
+@_typing.final
+class GeneratePinRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAN_FIELD_NUMBER: _builtins.int
+    RANDOM_FIELD_NUMBER: _builtins.int
+    IBM_3624_NATURAL_FIELD_NUMBER: _builtins.int
+    IBM_3624_OFFSET_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    SCHEME_FIELD_NUMBER: _builtins.int
+    pan: _builtins.str
+    """Required. The PAN of the card: 12 to 19 digits. A PAN named in the target must be the same."""
+    @_builtins.property
+    def random(self) -> Global___RandomPin:
+        """Drawn by the HSM, each PIN that the rules allow equally likely."""
+
+    @_builtins.property
+    def ibm_3624_natural(self) -> _resources_pb2.Ibm3624Scheme:
+        """The natural PIN of the card, whose offset is zeros."""
+
+    @_builtins.property
+    def ibm_3624_offset(self) -> _resources_pb2.Ibm3624Offset:
+        """The PIN that has this offset."""
+
+    @_builtins.property
+    def target(self) -> _resources_pb2.PinTarget:
+        """Required. Where the PIN goes."""
+
+    @_builtins.property
+    def scheme(self) -> _resources_pb2.VerificationScheme:
+        """Optional. Also give the PIN's verification value by this scheme."""
+
+    def __init__(
+        self,
+        *,
+        pan: _builtins.str = ...,
+        random: Global___RandomPin | None = ...,
+        ibm_3624_natural: _resources_pb2.Ibm3624Scheme | None = ...,
+        ibm_3624_offset: _resources_pb2.Ibm3624Offset | None = ...,
+        target: _resources_pb2.PinTarget | None = ...,
+        scheme: _resources_pb2.VerificationScheme | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ibm_3624_natural", b"ibm_3624_natural", "ibm_3624_offset", b"ibm_3624_offset", "method", b"method", "random", b"random", "scheme", b"scheme", "target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ibm_3624_natural", b"ibm_3624_natural", "ibm_3624_offset", b"ibm_3624_offset", "method", b"method", "pan", b"pan", "random", b"random", "scheme", b"scheme", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_method: _TypeAlias = _typing.Literal["random", "ibm_3624_natural", "ibm_3624_offset"]  # noqa: Y015
+    _WhichOneofArgType_method: _TypeAlias = _typing.Literal["method", b"method"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_method) -> _WhichOneofReturnType_method | None: ...
+
+Global___GeneratePinRequest: _TypeAlias = GeneratePinRequest  # noqa: Y015
+
+@_typing.final
+class RandomPin(_message.Message):
+    """A random PIN."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LENGTH_FIELD_NUMBER: _builtins.int
+    length: _builtins.int
+    """Required. Its digits: 4 to 12."""
+    def __init__(
+        self,
+        *,
+        length: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["length", b"length"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RandomPin: _TypeAlias = RandomPin  # noqa: Y015
+
+@_typing.final
+class GeneratePinResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PIN_BLOCK_FIELD_NUMBER: _builtins.int
+    ENVELOPE_FIELD_NUMBER: _builtins.int
+    VERIFICATION_VALUE_FIELD_NUMBER: _builtins.int
+    TARGET_KEY_FIELD_NUMBER: _builtins.int
+    VERIFICATION_KEYS_FIELD_NUMBER: _builtins.int
+    pin_block: _builtins.bytes
+    """Output only. The PIN block: 8 bytes under a TDES key, 16 under an AES key."""
+    envelope: _builtins.str
+    """Output only. The envelope, in the text encoding of its profile."""
+    @_builtins.property
+    def verification_value(self) -> _resources_pb2.VerificationValue:
+        """Output only. The verification value, when a scheme was given."""
+
+    @_builtins.property
+    def target_key(self) -> _resources_pb2.KeyUse:
+        """Output only. The key that enciphered the result."""
+
+    @_builtins.property
+    def verification_keys(self) -> _containers.RepeatedCompositeFieldContainer[_resources_pb2.KeyUse]:
+        """Output only. The PIN verification keys: that of the method, then that of the scheme."""
+
+    def __init__(
+        self,
+        *,
+        pin_block: _builtins.bytes = ...,
+        envelope: _builtins.str = ...,
+        verification_value: _resources_pb2.VerificationValue | None = ...,
+        target_key: _resources_pb2.KeyUse | None = ...,
+        verification_keys: _abc.Iterable[_resources_pb2.KeyUse] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["envelope", b"envelope", "pin_block", b"pin_block", "result", b"result", "target_key", b"target_key", "verification_value", b"verification_value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["envelope", b"envelope", "pin_block", b"pin_block", "result", b"result", "target_key", b"target_key", "verification_keys", b"verification_keys", "verification_value", b"verification_value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["pin_block", "envelope"]  # noqa: Y015
+    _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
+
+Global___GeneratePinResponse: _TypeAlias = GeneratePinResponse  # noqa: Y015
+
+@_typing.final
+class EncryptPinChangeScriptRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCRIPT_FIELD_NUMBER: _builtins.int
+    PAN_FIELD_NUMBER: _builtins.int
+    PAN_SEQUENCE_NUMBER_FIELD_NUMBER: _builtins.int
+    APPLICATION_CRYPTOGRAM_FIELD_NUMBER: _builtins.int
+    MESSAGE_DATA_FIELD_NUMBER: _builtins.int
+    NEW_SOURCE_FIELD_NUMBER: _builtins.int
+    CURRENT_SOURCE_FIELD_NUMBER: _builtins.int
+    script: _builtins.str
+    """Required. The name of a script profile of the configuration: keys, session keys, padding and block layout are its."""
+    pan: _builtins.str
+    """Required. The PAN of the card: 12 to 19 digits."""
+    pan_sequence_number: _builtins.int
+    """Optional. The PAN sequence number: 0 to 99."""
+    application_cryptogram: _builtins.bytes
+    """Required. The application cryptogram of the transaction (ARQC), with which the session keys are made: 8 bytes."""
+    message_data: _builtins.bytes
+    """Required. What the MAC covers before the enciphered PIN: the command's header, and whatever the scheme puts after it; 5 to 64 bytes."""
+    @_builtins.property
+    def new_source(self) -> _resources_pb2.PinSource:
+        """Required. The new PIN; bound to the PAN."""
+
+    @_builtins.property
+    def current_source(self) -> _resources_pb2.PinSource:
+        """Optional. The current PIN, for a profile whose block needs it; bound to the PAN."""
+
+    def __init__(
+        self,
+        *,
+        script: _builtins.str = ...,
+        pan: _builtins.str = ...,
+        pan_sequence_number: _builtins.int = ...,
+        application_cryptogram: _builtins.bytes = ...,
+        message_data: _builtins.bytes = ...,
+        new_source: _resources_pb2.PinSource | None = ...,
+        current_source: _resources_pb2.PinSource | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["current_source", b"current_source", "new_source", b"new_source"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["application_cryptogram", b"application_cryptogram", "current_source", b"current_source", "message_data", b"message_data", "new_source", b"new_source", "pan", b"pan", "pan_sequence_number", b"pan_sequence_number", "script", b"script"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EncryptPinChangeScriptRequest: _TypeAlias = EncryptPinChangeScriptRequest  # noqa: Y015
+
+@_typing.final
+class EncryptPinChangeScriptResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENCIPHERED_PIN_FIELD_NUMBER: _builtins.int
+    MAC_FIELD_NUMBER: _builtins.int
+    SOURCE_KEYS_FIELD_NUMBER: _builtins.int
+    SCRIPT_KEYS_FIELD_NUMBER: _builtins.int
+    enciphered_pin: _builtins.bytes
+    """Output only. The enciphered PIN data of the command: 8 or 16 bytes."""
+    mac: _builtins.bytes
+    """Output only. The MAC of the command: 8 bytes, of which a card may take the first 4."""
+    @_builtins.property
+    def source_keys(self) -> _containers.RepeatedCompositeFieldContainer[_resources_pb2.KeyUse]:
+        """Output only. The keys that opened the sources: new, then current."""
+
+    @_builtins.property
+    def script_keys(self) -> _containers.RepeatedCompositeFieldContainer[_resources_pb2.KeyUse]:
+        """Output only. The issuer master keys: confidentiality, integrity, and that of application cryptograms where the block needs it."""
+
+    def __init__(
+        self,
+        *,
+        enciphered_pin: _builtins.bytes = ...,
+        mac: _builtins.bytes = ...,
+        source_keys: _abc.Iterable[_resources_pb2.KeyUse] | None = ...,
+        script_keys: _abc.Iterable[_resources_pb2.KeyUse] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["enciphered_pin", b"enciphered_pin", "mac", b"mac", "script_keys", b"script_keys", "source_keys", b"source_keys"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EncryptPinChangeScriptResponse: _TypeAlias = EncryptPinChangeScriptResponse  # noqa: Y015

@@ -26,7 +26,10 @@ if _version_not_supported:
 
 
 class PinBlockServiceStub:
-    """Moves PINs between PIN blocks and envelopes. Stateless: it needs the HSM and no database.
+    """Moves PINs between PIN blocks and envelopes, verifies and generates them. Stateless: it needs the HSM and no database.
+
+    A server of the acquiring profile serves EncryptPin, TranslatePin, TranslatePinBatch
+    and VerifyPin alone; the other methods are not there (PCI PIN 29-4.2).
     """
 
     def __init__(self, channel):
@@ -45,10 +48,48 @@ class PinBlockServiceStub:
                 request_serializer=pinvault_dot_v1_dot_pin__block__pb2.EncryptPinChangeRequest.SerializeToString,
                 response_deserializer=pinvault_dot_v1_dot_pin__block__pb2.EncryptPinChangeResponse.FromString,
                 _registered_method=True)
+        self.TranslatePin = channel.unary_unary(
+                '/pinvault.v1.PinBlockService/TranslatePin',
+                request_serializer=pinvault_dot_v1_dot_pin__block__pb2.TranslatePinRequest.SerializeToString,
+                response_deserializer=pinvault_dot_v1_dot_pin__block__pb2.TranslatePinResponse.FromString,
+                _registered_method=True)
+        self.TranslatePinBatch = channel.unary_unary(
+                '/pinvault.v1.PinBlockService/TranslatePinBatch',
+                request_serializer=pinvault_dot_v1_dot_pin__block__pb2.TranslatePinBatchRequest.SerializeToString,
+                response_deserializer=pinvault_dot_v1_dot_pin__block__pb2.TranslatePinBatchResponse.FromString,
+                _registered_method=True)
+        self.VerifyPin = channel.unary_unary(
+                '/pinvault.v1.PinBlockService/VerifyPin',
+                request_serializer=pinvault_dot_v1_dot_pin__block__pb2.VerifyPinRequest.SerializeToString,
+                response_deserializer=pinvault_dot_v1_dot_pin__block__pb2.VerifyPinResponse.FromString,
+                _registered_method=True)
+        self.GenerateVerificationValue = channel.unary_unary(
+                '/pinvault.v1.PinBlockService/GenerateVerificationValue',
+                request_serializer=pinvault_dot_v1_dot_pin__block__pb2.GenerateVerificationValueRequest.SerializeToString,
+                response_deserializer=pinvault_dot_v1_dot_pin__block__pb2.GenerateVerificationValueResponse.FromString,
+                _registered_method=True)
+        self.ChangeVerificationValue = channel.unary_unary(
+                '/pinvault.v1.PinBlockService/ChangeVerificationValue',
+                request_serializer=pinvault_dot_v1_dot_pin__block__pb2.ChangeVerificationValueRequest.SerializeToString,
+                response_deserializer=pinvault_dot_v1_dot_pin__block__pb2.ChangeVerificationValueResponse.FromString,
+                _registered_method=True)
+        self.GeneratePin = channel.unary_unary(
+                '/pinvault.v1.PinBlockService/GeneratePin',
+                request_serializer=pinvault_dot_v1_dot_pin__block__pb2.GeneratePinRequest.SerializeToString,
+                response_deserializer=pinvault_dot_v1_dot_pin__block__pb2.GeneratePinResponse.FromString,
+                _registered_method=True)
+        self.EncryptPinChangeScript = channel.unary_unary(
+                '/pinvault.v1.PinBlockService/EncryptPinChangeScript',
+                request_serializer=pinvault_dot_v1_dot_pin__block__pb2.EncryptPinChangeScriptRequest.SerializeToString,
+                response_deserializer=pinvault_dot_v1_dot_pin__block__pb2.EncryptPinChangeScriptResponse.FromString,
+                _registered_method=True)
 
 
 class PinBlockServiceServicer:
-    """Moves PINs between PIN blocks and envelopes. Stateless: it needs the HSM and no database.
+    """Moves PINs between PIN blocks and envelopes, verifies and generates them. Stateless: it needs the HSM and no database.
+
+    A server of the acquiring profile serves EncryptPin, TranslatePin, TranslatePinBatch
+    and VerifyPin alone; the other methods are not there (PCI PIN 29-4.2).
     """
 
     def EncryptPin(self, request, context):
@@ -73,6 +114,81 @@ class PinBlockServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TranslatePin(self, request, context):
+        """Translates one PIN block to another key and format, for the same PAN.
+
+        The caller must hold a grant for this method that names both keys and both
+        formats, and the step between them where it is one that needs leave (format 1
+        to a PAN, AES to TDES).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TranslatePinBatch(self, request, context):
+        """Translates up to 10,000 PIN blocks of one key pair and one format pair in one call.
+
+        The caller must hold a grant for this method as for TranslatePin. An account may
+        stand only once in a batch, so the caller's rate of batches is its rate per PAN.
+        A refused item does not refuse the others.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyPin(self, request, context):
+        """Verifies a PIN by its PVV, its IBM 3624 offset, or another PIN block. A wrong PIN is a result, not an error.
+
+        The caller must hold a grant for this method that names the source's key or
+        profile, the format, and the scheme or the other block's key, with a rate per PAN.
+        The number of tries a card has is not counted here.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GenerateVerificationValue(self, request, context):
+        """Generates the PVV or the IBM 3624 offset of a PIN. Issuing profile.
+
+        The caller must hold a grant for this method that names the source's key or
+        profile, the format and the scheme, with a rate per PAN. The source must be bound
+        to the PAN. A PIN that the grant's rules forbid is refused.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangeVerificationValue(self, request, context):
+        """Verifies the current PIN and gives the new PIN's verification value or PIN block, both or neither. Issuing profile.
+
+        The caller must hold a grant for this method that names all keys, profiles,
+        formats and the scheme, with a rate per PAN. Both sources must be bound to the PAN.
+        When the current PIN is wrong, nothing is said of the new one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GeneratePin(self, request, context):
+        """Generates a PIN inside the HSM's zone, random or derived, and gives it as a PIN block or envelope. Issuing profile.
+
+        The caller must hold a grant for this method that names the target's key or
+        profile, the format, and the schemes. Random PINs keep the grant's rules.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EncryptPinChangeScript(self, request, context):
+        """Enciphers a new PIN for the chip of a card, as the data and MAC of an issuer script (EMV Book 2, PIN CHANGE/UNBLOCK). Issuing profile.
+
+        The caller must hold a grant for this method that names the script profile, the
+        sources' keys or profiles, and their formats. The sources must be bound to the PAN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PinBlockServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -86,6 +202,41 @@ def add_PinBlockServiceServicer_to_server(servicer, server):
                     request_deserializer=pinvault_dot_v1_dot_pin__block__pb2.EncryptPinChangeRequest.FromString,
                     response_serializer=pinvault_dot_v1_dot_pin__block__pb2.EncryptPinChangeResponse.SerializeToString,
             ),
+            'TranslatePin': grpc.unary_unary_rpc_method_handler(
+                    servicer.TranslatePin,
+                    request_deserializer=pinvault_dot_v1_dot_pin__block__pb2.TranslatePinRequest.FromString,
+                    response_serializer=pinvault_dot_v1_dot_pin__block__pb2.TranslatePinResponse.SerializeToString,
+            ),
+            'TranslatePinBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.TranslatePinBatch,
+                    request_deserializer=pinvault_dot_v1_dot_pin__block__pb2.TranslatePinBatchRequest.FromString,
+                    response_serializer=pinvault_dot_v1_dot_pin__block__pb2.TranslatePinBatchResponse.SerializeToString,
+            ),
+            'VerifyPin': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyPin,
+                    request_deserializer=pinvault_dot_v1_dot_pin__block__pb2.VerifyPinRequest.FromString,
+                    response_serializer=pinvault_dot_v1_dot_pin__block__pb2.VerifyPinResponse.SerializeToString,
+            ),
+            'GenerateVerificationValue': grpc.unary_unary_rpc_method_handler(
+                    servicer.GenerateVerificationValue,
+                    request_deserializer=pinvault_dot_v1_dot_pin__block__pb2.GenerateVerificationValueRequest.FromString,
+                    response_serializer=pinvault_dot_v1_dot_pin__block__pb2.GenerateVerificationValueResponse.SerializeToString,
+            ),
+            'ChangeVerificationValue': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeVerificationValue,
+                    request_deserializer=pinvault_dot_v1_dot_pin__block__pb2.ChangeVerificationValueRequest.FromString,
+                    response_serializer=pinvault_dot_v1_dot_pin__block__pb2.ChangeVerificationValueResponse.SerializeToString,
+            ),
+            'GeneratePin': grpc.unary_unary_rpc_method_handler(
+                    servicer.GeneratePin,
+                    request_deserializer=pinvault_dot_v1_dot_pin__block__pb2.GeneratePinRequest.FromString,
+                    response_serializer=pinvault_dot_v1_dot_pin__block__pb2.GeneratePinResponse.SerializeToString,
+            ),
+            'EncryptPinChangeScript': grpc.unary_unary_rpc_method_handler(
+                    servicer.EncryptPinChangeScript,
+                    request_deserializer=pinvault_dot_v1_dot_pin__block__pb2.EncryptPinChangeScriptRequest.FromString,
+                    response_serializer=pinvault_dot_v1_dot_pin__block__pb2.EncryptPinChangeScriptResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'pinvault.v1.PinBlockService', rpc_method_handlers)
@@ -95,7 +246,10 @@ def add_PinBlockServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class PinBlockService:
-    """Moves PINs between PIN blocks and envelopes. Stateless: it needs the HSM and no database.
+    """Moves PINs between PIN blocks and envelopes, verifies and generates them. Stateless: it needs the HSM and no database.
+
+    A server of the acquiring profile serves EncryptPin, TranslatePin, TranslatePinBatch
+    and VerifyPin alone; the other methods are not there (PCI PIN 29-4.2).
     """
 
     @staticmethod
@@ -142,6 +296,195 @@ class PinBlockService:
             '/pinvault.v1.PinBlockService/EncryptPinChange',
             pinvault_dot_v1_dot_pin__block__pb2.EncryptPinChangeRequest.SerializeToString,
             pinvault_dot_v1_dot_pin__block__pb2.EncryptPinChangeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TranslatePin(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pinvault.v1.PinBlockService/TranslatePin',
+            pinvault_dot_v1_dot_pin__block__pb2.TranslatePinRequest.SerializeToString,
+            pinvault_dot_v1_dot_pin__block__pb2.TranslatePinResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TranslatePinBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pinvault.v1.PinBlockService/TranslatePinBatch',
+            pinvault_dot_v1_dot_pin__block__pb2.TranslatePinBatchRequest.SerializeToString,
+            pinvault_dot_v1_dot_pin__block__pb2.TranslatePinBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyPin(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pinvault.v1.PinBlockService/VerifyPin',
+            pinvault_dot_v1_dot_pin__block__pb2.VerifyPinRequest.SerializeToString,
+            pinvault_dot_v1_dot_pin__block__pb2.VerifyPinResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GenerateVerificationValue(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pinvault.v1.PinBlockService/GenerateVerificationValue',
+            pinvault_dot_v1_dot_pin__block__pb2.GenerateVerificationValueRequest.SerializeToString,
+            pinvault_dot_v1_dot_pin__block__pb2.GenerateVerificationValueResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeVerificationValue(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pinvault.v1.PinBlockService/ChangeVerificationValue',
+            pinvault_dot_v1_dot_pin__block__pb2.ChangeVerificationValueRequest.SerializeToString,
+            pinvault_dot_v1_dot_pin__block__pb2.ChangeVerificationValueResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GeneratePin(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pinvault.v1.PinBlockService/GeneratePin',
+            pinvault_dot_v1_dot_pin__block__pb2.GeneratePinRequest.SerializeToString,
+            pinvault_dot_v1_dot_pin__block__pb2.GeneratePinResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EncryptPinChangeScript(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pinvault.v1.PinBlockService/EncryptPinChangeScript',
+            pinvault_dot_v1_dot_pin__block__pb2.EncryptPinChangeScriptRequest.SerializeToString,
+            pinvault_dot_v1_dot_pin__block__pb2.EncryptPinChangeScriptResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,11 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class PinBlockServiceStub:
-    """Moves PINs between PIN blocks and envelopes. Stateless: it needs the HSM and no database."""
+    """Moves PINs between PIN blocks and envelopes, verifies and generates them. Stateless: it needs the HSM and no database.
+
+    A server of the acquiring profile serves EncryptPin, TranslatePin, TranslatePinBatch
+    and VerifyPin alone; the other methods are not there (PCI PIN 29-4.2).
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -47,10 +51,61 @@ class PinBlockServiceStub:
     The caller must hold a grant for this method that names the profile and the
     sources' keys or profiles. Both fields are made, or none.
     """
+    TranslatePin: _grpc.UnaryUnaryMultiCallable[_pin_block_pb2.TranslatePinRequest, _pin_block_pb2.TranslatePinResponse]
+    """Translates one PIN block to another key and format, for the same PAN.
+
+    The caller must hold a grant for this method that names both keys and both
+    formats, and the step between them where it is one that needs leave (format 1
+    to a PAN, AES to TDES).
+    """
+    TranslatePinBatch: _grpc.UnaryUnaryMultiCallable[_pin_block_pb2.TranslatePinBatchRequest, _pin_block_pb2.TranslatePinBatchResponse]
+    """Translates up to 10,000 PIN blocks of one key pair and one format pair in one call.
+
+    The caller must hold a grant for this method as for TranslatePin. An account may
+    stand only once in a batch, so the caller's rate of batches is its rate per PAN.
+    A refused item does not refuse the others.
+    """
+    VerifyPin: _grpc.UnaryUnaryMultiCallable[_pin_block_pb2.VerifyPinRequest, _pin_block_pb2.VerifyPinResponse]
+    """Verifies a PIN by its PVV, its IBM 3624 offset, or another PIN block. A wrong PIN is a result, not an error.
+
+    The caller must hold a grant for this method that names the source's key or
+    profile, the format, and the scheme or the other block's key, with a rate per PAN.
+    The number of tries a card has is not counted here.
+    """
+    GenerateVerificationValue: _grpc.UnaryUnaryMultiCallable[_pin_block_pb2.GenerateVerificationValueRequest, _pin_block_pb2.GenerateVerificationValueResponse]
+    """Generates the PVV or the IBM 3624 offset of a PIN. Issuing profile.
+
+    The caller must hold a grant for this method that names the source's key or
+    profile, the format and the scheme, with a rate per PAN. The source must be bound
+    to the PAN. A PIN that the grant's rules forbid is refused.
+    """
+    ChangeVerificationValue: _grpc.UnaryUnaryMultiCallable[_pin_block_pb2.ChangeVerificationValueRequest, _pin_block_pb2.ChangeVerificationValueResponse]
+    """Verifies the current PIN and gives the new PIN's verification value or PIN block, both or neither. Issuing profile.
+
+    The caller must hold a grant for this method that names all keys, profiles,
+    formats and the scheme, with a rate per PAN. Both sources must be bound to the PAN.
+    When the current PIN is wrong, nothing is said of the new one.
+    """
+    GeneratePin: _grpc.UnaryUnaryMultiCallable[_pin_block_pb2.GeneratePinRequest, _pin_block_pb2.GeneratePinResponse]
+    """Generates a PIN inside the HSM's zone, random or derived, and gives it as a PIN block or envelope. Issuing profile.
+
+    The caller must hold a grant for this method that names the target's key or
+    profile, the format, and the schemes. Random PINs keep the grant's rules.
+    """
+    EncryptPinChangeScript: _grpc.UnaryUnaryMultiCallable[_pin_block_pb2.EncryptPinChangeScriptRequest, _pin_block_pb2.EncryptPinChangeScriptResponse]
+    """Enciphers a new PIN for the chip of a card, as the data and MAC of an issuer script (EMV Book 2, PIN CHANGE/UNBLOCK). Issuing profile.
+
+    The caller must hold a grant for this method that names the script profile, the
+    sources' keys or profiles, and their formats. The sources must be bound to the PAN.
+    """
 
 @_typing.type_check_only
 class PinBlockServiceAsyncStub(PinBlockServiceStub):
-    """Moves PINs between PIN blocks and envelopes. Stateless: it needs the HSM and no database."""
+    """Moves PINs between PIN blocks and envelopes, verifies and generates them. Stateless: it needs the HSM and no database.
+
+    A server of the acquiring profile serves EncryptPin, TranslatePin, TranslatePinBatch
+    and VerifyPin alone; the other methods are not there (PCI PIN 29-4.2).
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     EncryptPin: _aio.UnaryUnaryMultiCallable[_pin_block_pb2.EncryptPinRequest, _pin_block_pb2.EncryptPinResponse]  # type: ignore[assignment]
@@ -67,9 +122,60 @@ class PinBlockServiceAsyncStub(PinBlockServiceStub):
     The caller must hold a grant for this method that names the profile and the
     sources' keys or profiles. Both fields are made, or none.
     """
+    TranslatePin: _aio.UnaryUnaryMultiCallable[_pin_block_pb2.TranslatePinRequest, _pin_block_pb2.TranslatePinResponse]  # type: ignore[assignment]
+    """Translates one PIN block to another key and format, for the same PAN.
+
+    The caller must hold a grant for this method that names both keys and both
+    formats, and the step between them where it is one that needs leave (format 1
+    to a PAN, AES to TDES).
+    """
+    TranslatePinBatch: _aio.UnaryUnaryMultiCallable[_pin_block_pb2.TranslatePinBatchRequest, _pin_block_pb2.TranslatePinBatchResponse]  # type: ignore[assignment]
+    """Translates up to 10,000 PIN blocks of one key pair and one format pair in one call.
+
+    The caller must hold a grant for this method as for TranslatePin. An account may
+    stand only once in a batch, so the caller's rate of batches is its rate per PAN.
+    A refused item does not refuse the others.
+    """
+    VerifyPin: _aio.UnaryUnaryMultiCallable[_pin_block_pb2.VerifyPinRequest, _pin_block_pb2.VerifyPinResponse]  # type: ignore[assignment]
+    """Verifies a PIN by its PVV, its IBM 3624 offset, or another PIN block. A wrong PIN is a result, not an error.
+
+    The caller must hold a grant for this method that names the source's key or
+    profile, the format, and the scheme or the other block's key, with a rate per PAN.
+    The number of tries a card has is not counted here.
+    """
+    GenerateVerificationValue: _aio.UnaryUnaryMultiCallable[_pin_block_pb2.GenerateVerificationValueRequest, _pin_block_pb2.GenerateVerificationValueResponse]  # type: ignore[assignment]
+    """Generates the PVV or the IBM 3624 offset of a PIN. Issuing profile.
+
+    The caller must hold a grant for this method that names the source's key or
+    profile, the format and the scheme, with a rate per PAN. The source must be bound
+    to the PAN. A PIN that the grant's rules forbid is refused.
+    """
+    ChangeVerificationValue: _aio.UnaryUnaryMultiCallable[_pin_block_pb2.ChangeVerificationValueRequest, _pin_block_pb2.ChangeVerificationValueResponse]  # type: ignore[assignment]
+    """Verifies the current PIN and gives the new PIN's verification value or PIN block, both or neither. Issuing profile.
+
+    The caller must hold a grant for this method that names all keys, profiles,
+    formats and the scheme, with a rate per PAN. Both sources must be bound to the PAN.
+    When the current PIN is wrong, nothing is said of the new one.
+    """
+    GeneratePin: _aio.UnaryUnaryMultiCallable[_pin_block_pb2.GeneratePinRequest, _pin_block_pb2.GeneratePinResponse]  # type: ignore[assignment]
+    """Generates a PIN inside the HSM's zone, random or derived, and gives it as a PIN block or envelope. Issuing profile.
+
+    The caller must hold a grant for this method that names the target's key or
+    profile, the format, and the schemes. Random PINs keep the grant's rules.
+    """
+    EncryptPinChangeScript: _aio.UnaryUnaryMultiCallable[_pin_block_pb2.EncryptPinChangeScriptRequest, _pin_block_pb2.EncryptPinChangeScriptResponse]  # type: ignore[assignment]
+    """Enciphers a new PIN for the chip of a card, as the data and MAC of an issuer script (EMV Book 2, PIN CHANGE/UNBLOCK). Issuing profile.
+
+    The caller must hold a grant for this method that names the script profile, the
+    sources' keys or profiles, and their formats. The sources must be bound to the PAN.
+    """
 
 class PinBlockServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Moves PINs between PIN blocks and envelopes. Stateless: it needs the HSM and no database."""
+    """Moves PINs between PIN blocks and envelopes, verifies and generates them. Stateless: it needs the HSM and no database.
+
+    A server of the acquiring profile serves EncryptPin, TranslatePin, TranslatePinBatch
+    and VerifyPin alone; the other methods are not there (PCI PIN 29-4.2).
+    """
 
     @_abc_1.abstractmethod
     def EncryptPin(
@@ -95,6 +201,95 @@ class PinBlockServiceServicer(metaclass=_abc_1.ABCMeta):
 
         The caller must hold a grant for this method that names the profile and the
         sources' keys or profiles. Both fields are made, or none.
+        """
+
+    @_abc_1.abstractmethod
+    def TranslatePin(
+        self,
+        request: _pin_block_pb2.TranslatePinRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_pin_block_pb2.TranslatePinResponse, _abc.Awaitable[_pin_block_pb2.TranslatePinResponse]]:
+        """Translates one PIN block to another key and format, for the same PAN.
+
+        The caller must hold a grant for this method that names both keys and both
+        formats, and the step between them where it is one that needs leave (format 1
+        to a PAN, AES to TDES).
+        """
+
+    @_abc_1.abstractmethod
+    def TranslatePinBatch(
+        self,
+        request: _pin_block_pb2.TranslatePinBatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_pin_block_pb2.TranslatePinBatchResponse, _abc.Awaitable[_pin_block_pb2.TranslatePinBatchResponse]]:
+        """Translates up to 10,000 PIN blocks of one key pair and one format pair in one call.
+
+        The caller must hold a grant for this method as for TranslatePin. An account may
+        stand only once in a batch, so the caller's rate of batches is its rate per PAN.
+        A refused item does not refuse the others.
+        """
+
+    @_abc_1.abstractmethod
+    def VerifyPin(
+        self,
+        request: _pin_block_pb2.VerifyPinRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_pin_block_pb2.VerifyPinResponse, _abc.Awaitable[_pin_block_pb2.VerifyPinResponse]]:
+        """Verifies a PIN by its PVV, its IBM 3624 offset, or another PIN block. A wrong PIN is a result, not an error.
+
+        The caller must hold a grant for this method that names the source's key or
+        profile, the format, and the scheme or the other block's key, with a rate per PAN.
+        The number of tries a card has is not counted here.
+        """
+
+    @_abc_1.abstractmethod
+    def GenerateVerificationValue(
+        self,
+        request: _pin_block_pb2.GenerateVerificationValueRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_pin_block_pb2.GenerateVerificationValueResponse, _abc.Awaitable[_pin_block_pb2.GenerateVerificationValueResponse]]:
+        """Generates the PVV or the IBM 3624 offset of a PIN. Issuing profile.
+
+        The caller must hold a grant for this method that names the source's key or
+        profile, the format and the scheme, with a rate per PAN. The source must be bound
+        to the PAN. A PIN that the grant's rules forbid is refused.
+        """
+
+    @_abc_1.abstractmethod
+    def ChangeVerificationValue(
+        self,
+        request: _pin_block_pb2.ChangeVerificationValueRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_pin_block_pb2.ChangeVerificationValueResponse, _abc.Awaitable[_pin_block_pb2.ChangeVerificationValueResponse]]:
+        """Verifies the current PIN and gives the new PIN's verification value or PIN block, both or neither. Issuing profile.
+
+        The caller must hold a grant for this method that names all keys, profiles,
+        formats and the scheme, with a rate per PAN. Both sources must be bound to the PAN.
+        When the current PIN is wrong, nothing is said of the new one.
+        """
+
+    @_abc_1.abstractmethod
+    def GeneratePin(
+        self,
+        request: _pin_block_pb2.GeneratePinRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_pin_block_pb2.GeneratePinResponse, _abc.Awaitable[_pin_block_pb2.GeneratePinResponse]]:
+        """Generates a PIN inside the HSM's zone, random or derived, and gives it as a PIN block or envelope. Issuing profile.
+
+        The caller must hold a grant for this method that names the target's key or
+        profile, the format, and the schemes. Random PINs keep the grant's rules.
+        """
+
+    @_abc_1.abstractmethod
+    def EncryptPinChangeScript(
+        self,
+        request: _pin_block_pb2.EncryptPinChangeScriptRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_pin_block_pb2.EncryptPinChangeScriptResponse, _abc.Awaitable[_pin_block_pb2.EncryptPinChangeScriptResponse]]:
+        """Enciphers a new PIN for the chip of a card, as the data and MAC of an issuer script (EMV Book 2, PIN CHANGE/UNBLOCK). Issuing profile.
+
+        The caller must hold a grant for this method that names the script profile, the
+        sources' keys or profiles, and their formats. The sources must be bound to the PAN.
         """
 
 def add_PinBlockServiceServicer_to_server(servicer: PinBlockServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -17,6 +17,28 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _PinVerification:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PinVerificationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PinVerification.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PIN_VERIFICATION_UNSPECIFIED: _PinVerification.ValueType  # 0
+    PIN_VERIFICATION_MATCH: _PinVerification.ValueType  # 1
+    """It is the PIN."""
+    PIN_VERIFICATION_MISMATCH: _PinVerification.ValueType  # 2
+    """It is another PIN. That is a result, not an error."""
+
+class PinVerification(_PinVerification, metaclass=_PinVerificationEnumTypeWrapper):
+    """Whether a PIN is the right one."""
+
+PIN_VERIFICATION_UNSPECIFIED: PinVerification.ValueType  # 0
+PIN_VERIFICATION_MATCH: PinVerification.ValueType  # 1
+"""It is the PIN."""
+PIN_VERIFICATION_MISMATCH: PinVerification.ValueType  # 2
+"""It is another PIN. That is a result, not an error."""
+Global___PinVerification: _TypeAlias = PinVerification  # noqa: Y015
+
 class _KeyAlgorithm:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -139,7 +161,7 @@ class PinBlockSource(_message.Message):
     CIPHERTEXT_FIELD_NUMBER: _builtins.int
     DUKPT_FIELD_NUMBER: _builtins.int
     key: _builtins.str
-    """Required. The PIN encryption key (usage P0, mode D or B): `name` for the active version, `name/version` for another."""
+    """Required. The PIN encryption key (usage P0, mode D or B), or with `dukpt` the base derivation key (B0, X): `name` for the active version, `name/version` for another."""
     ciphertext: _builtins.bytes
     """Required. The enciphered block: 8 bytes under a TDES key, 16 under an AES key."""
     @_builtins.property
@@ -176,7 +198,7 @@ class PinBlockTarget(_message.Message):
     FORMAT_FIELD_NUMBER: _builtins.int
     DUKPT_FIELD_NUMBER: _builtins.int
     key: _builtins.str
-    """Required. The PIN encryption key (usage P0, mode E or B): `name` for the active version, `name/version` for another."""
+    """Required. The PIN encryption key (usage P0, mode E or B), or with `dukpt` the base derivation key (B0, X): `name` for the active version, `name/version` for another."""
     @_builtins.property
     def format(self) -> Global___PinBlockFormat:
         """Required. The format of the block, with what the format needs."""
@@ -280,8 +302,10 @@ Global___CardSource: _TypeAlias = CardSource  # noqa: Y015
 
 @_typing.final
 class PinBlockFormat(_message.Message):
-    """A PIN block format of ISO 9564-1, with the fields that it is made with.
-    Numbers 16 to 63 are kept for the formats that the standard does not know.
+    """A PIN block format with the fields that it is made with: of ISO 9564-1, or of those before it.
+
+    The standard does not know the legacy formats (numbers 16 to 63). A PIN may come
+    in one where a grant names it, and never goes out in one (PCI PIN 3-3).
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -291,6 +315,14 @@ class PinBlockFormat(_message.Message):
     ISO_FORMAT_2_FIELD_NUMBER: _builtins.int
     ISO_FORMAT_3_FIELD_NUMBER: _builtins.int
     ISO_FORMAT_4_FIELD_NUMBER: _builtins.int
+    LEGACY_OEM_1_FIELD_NUMBER: _builtins.int
+    LEGACY_ECI_2_FIELD_NUMBER: _builtins.int
+    LEGACY_ECI_3_FIELD_NUMBER: _builtins.int
+    LEGACY_VISA_2_FIELD_NUMBER: _builtins.int
+    LEGACY_VISA_3_FIELD_NUMBER: _builtins.int
+    LEGACY_VISA_4_FIELD_NUMBER: _builtins.int
+    LEGACY_PLUS_FIELD_NUMBER: _builtins.int
+    LEGACY_MASTERCARD_35_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def iso_format_0(self) -> Global___IsoFormat0: ...
     @_builtins.property
@@ -301,6 +333,22 @@ class PinBlockFormat(_message.Message):
     def iso_format_3(self) -> Global___IsoFormat3: ...
     @_builtins.property
     def iso_format_4(self) -> Global___IsoFormat4: ...
+    @_builtins.property
+    def legacy_oem_1(self) -> Global___LegacyOem1: ...
+    @_builtins.property
+    def legacy_eci_2(self) -> Global___LegacyEci2: ...
+    @_builtins.property
+    def legacy_eci_3(self) -> Global___LegacyEci3: ...
+    @_builtins.property
+    def legacy_visa_2(self) -> Global___LegacyVisa2: ...
+    @_builtins.property
+    def legacy_visa_3(self) -> Global___LegacyVisa3: ...
+    @_builtins.property
+    def legacy_visa_4(self) -> Global___LegacyVisa4: ...
+    @_builtins.property
+    def legacy_plus(self) -> Global___LegacyPlus: ...
+    @_builtins.property
+    def legacy_mastercard_35(self) -> Global___LegacyMastercard35: ...
     def __init__(
         self,
         *,
@@ -309,12 +357,20 @@ class PinBlockFormat(_message.Message):
         iso_format_2: Global___IsoFormat2 | None = ...,
         iso_format_3: Global___IsoFormat3 | None = ...,
         iso_format_4: Global___IsoFormat4 | None = ...,
+        legacy_oem_1: Global___LegacyOem1 | None = ...,
+        legacy_eci_2: Global___LegacyEci2 | None = ...,
+        legacy_eci_3: Global___LegacyEci3 | None = ...,
+        legacy_visa_2: Global___LegacyVisa2 | None = ...,
+        legacy_visa_3: Global___LegacyVisa3 | None = ...,
+        legacy_visa_4: Global___LegacyVisa4 | None = ...,
+        legacy_plus: Global___LegacyPlus | None = ...,
+        legacy_mastercard_35: Global___LegacyMastercard35 | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "iso_format_0", b"iso_format_0", "iso_format_1", b"iso_format_1", "iso_format_2", b"iso_format_2", "iso_format_3", b"iso_format_3", "iso_format_4", b"iso_format_4"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "iso_format_0", b"iso_format_0", "iso_format_1", b"iso_format_1", "iso_format_2", b"iso_format_2", "iso_format_3", b"iso_format_3", "iso_format_4", b"iso_format_4", "legacy_eci_2", b"legacy_eci_2", "legacy_eci_3", b"legacy_eci_3", "legacy_mastercard_35", b"legacy_mastercard_35", "legacy_oem_1", b"legacy_oem_1", "legacy_plus", b"legacy_plus", "legacy_visa_2", b"legacy_visa_2", "legacy_visa_3", b"legacy_visa_3", "legacy_visa_4", b"legacy_visa_4"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "iso_format_0", b"iso_format_0", "iso_format_1", b"iso_format_1", "iso_format_2", b"iso_format_2", "iso_format_3", b"iso_format_3", "iso_format_4", b"iso_format_4"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "iso_format_0", b"iso_format_0", "iso_format_1", b"iso_format_1", "iso_format_2", b"iso_format_2", "iso_format_3", b"iso_format_3", "iso_format_4", b"iso_format_4", "legacy_eci_2", b"legacy_eci_2", "legacy_eci_3", b"legacy_eci_3", "legacy_mastercard_35", b"legacy_mastercard_35", "legacy_oem_1", b"legacy_oem_1", "legacy_plus", b"legacy_plus", "legacy_visa_2", b"legacy_visa_2", "legacy_visa_3", b"legacy_visa_3", "legacy_visa_4", b"legacy_visa_4"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_format: _TypeAlias = _typing.Literal["iso_format_0", "iso_format_1", "iso_format_2", "iso_format_3", "iso_format_4"]  # noqa: Y015
+    _WhichOneofReturnType_format: _TypeAlias = _typing.Literal["iso_format_0", "iso_format_1", "iso_format_2", "iso_format_3", "iso_format_4", "legacy_oem_1", "legacy_eci_2", "legacy_eci_3", "legacy_visa_2", "legacy_visa_3", "legacy_visa_4", "legacy_plus", "legacy_mastercard_35"]  # noqa: Y015
     _WhichOneofArgType_format: _TypeAlias = _typing.Literal["format", b"format"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_format) -> _WhichOneofReturnType_format | None: ...
 
@@ -421,6 +477,157 @@ class IsoFormat4(_message.Message):
 Global___IsoFormat4: _TypeAlias = IsoFormat4  # noqa: Y015
 
 @_typing.final
+class LegacyOem1(_message.Message):
+    """Legacy. OEM-1 of Diebold, Docutel and NCR (payShield 03): digits, then one pad nibble A to F to the end."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LegacyOem1: _TypeAlias = LegacyOem1  # noqa: Y015
+
+@_typing.final
+class LegacyEci2(_message.Message):
+    """Legacy. ECI-2: a PIN of four digits, then random nibbles."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LegacyEci2: _TypeAlias = LegacyEci2  # noqa: Y015
+
+@_typing.final
+class LegacyEci3(_message.Message):
+    """Legacy. ECI-3: length, a PIN of four to six digits filled with zeros to six, then random nibbles."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LegacyEci3: _TypeAlias = LegacyEci3  # noqa: Y015
+
+@_typing.final
+class LegacyVisa2(_message.Message):
+    """Legacy. VISA-2 (payShield 02): as ECI-3, with decimal digits for fill."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LegacyVisa2: _TypeAlias = LegacyVisa2  # noqa: Y015
+
+@_typing.final
+class LegacyVisa3(_message.Message):
+    """Legacy. VISA-3: digits, the delimiter F, then one fill nibble to the end."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LegacyVisa3: _TypeAlias = LegacyVisa3  # noqa: Y015
+
+@_typing.final
+class LegacyVisa4(_message.Message):
+    """Legacy. VISA-4: as ISO format 0, with the twelve leftmost digits of the PAN."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAN_FIELD_NUMBER: _builtins.int
+    pan: _builtins.str
+    """Required. The PAN with its check digit: 12 to 19 digits."""
+    def __init__(
+        self,
+        *,
+        pan: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pan", b"pan"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LegacyVisa4: _TypeAlias = LegacyVisa4  # noqa: Y015
+
+@_typing.final
+class LegacyPlus(_message.Message):
+    """Legacy. The Plus network's (payShield 04): the layout of VISA-4."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAN_FIELD_NUMBER: _builtins.int
+    pan: _builtins.str
+    """Required. The PAN with its check digit: 12 to 19 digits."""
+    def __init__(
+        self,
+        *,
+        pan: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pan", b"pan"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LegacyPlus: _TypeAlias = LegacyPlus  # noqa: Y015
+
+@_typing.final
+class LegacyMastercard35(_message.Message):
+    """Legacy. Europay and Mastercard pay now and pay later (payShield 35): ISO format 2 added to the PAN field of format 0."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAN_FIELD_NUMBER: _builtins.int
+    pan: _builtins.str
+    """Required. The PAN with its check digit: 12 to 19 digits."""
+    def __init__(
+        self,
+        *,
+        pan: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pan", b"pan"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LegacyMastercard35: _TypeAlias = LegacyMastercard35  # noqa: Y015
+
+@_typing.final
 class Dukpt(_message.Message):
     """The DUKPT transaction of a block (ANSI X9.24-3)."""
 
@@ -429,7 +636,7 @@ class Dukpt(_message.Message):
     KEY_SERIAL_NUMBER_FIELD_NUMBER: _builtins.int
     WORKING_KEY_ALGORITHM_FIELD_NUMBER: _builtins.int
     key_serial_number: _builtins.bytes
-    """Required. The key serial number: 10 bytes for TDES, 12 for AES."""
+    """Required. The key serial number: 10 bytes under a TDES base key, 12 under an AES one. It is used up by the call."""
     working_key_algorithm: Global___KeyAlgorithm.ValueType
     """Required. The algorithm of the PIN encryption working key."""
     def __init__(
@@ -445,6 +652,168 @@ class Dukpt(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Dukpt: _TypeAlias = Dukpt  # noqa: Y015
+
+@_typing.final
+class VerificationScheme(_message.Message):
+    """How a PIN's verification value is computed: a scheme of the configuration, and what a card adds to it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VISA_PVV_FIELD_NUMBER: _builtins.int
+    IBM_3624_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def visa_pvv(self) -> Global___VisaPvvScheme: ...
+    @_builtins.property
+    def ibm_3624(self) -> Global___Ibm3624Scheme: ...
+    def __init__(
+        self,
+        *,
+        visa_pvv: Global___VisaPvvScheme | None = ...,
+        ibm_3624: Global___Ibm3624Scheme | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ibm_3624", b"ibm_3624", "scheme", b"scheme", "visa_pvv", b"visa_pvv"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ibm_3624", b"ibm_3624", "scheme", b"scheme", "visa_pvv", b"visa_pvv"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_scheme: _TypeAlias = _typing.Literal["visa_pvv", "ibm_3624"]  # noqa: Y015
+    _WhichOneofArgType_scheme: _TypeAlias = _typing.Literal["scheme", b"scheme"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_scheme) -> _WhichOneofReturnType_scheme | None: ...
+
+Global___VerificationScheme: _TypeAlias = VerificationScheme  # noqa: Y015
+
+@_typing.final
+class VisaPvvScheme(_message.Message):
+    """Visa PVV: four digits of the PIN under the PIN verification key of the card's index."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    KEY_INDEX_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Required. The name of a scheme of kind `visa-pvv`."""
+    key_index: _builtins.int
+    """Required. The PIN verification key index of the card (PVKI): 0 to 6."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        key_index: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_key_index", b"_key_index", "key_index", b"key_index"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_key_index", b"_key_index", "key_index", b"key_index", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__key_index: _TypeAlias = _typing.Literal["key_index"]  # noqa: Y015
+    _WhichOneofArgType__key_index: _TypeAlias = _typing.Literal["_key_index", b"_key_index"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__key_index) -> _WhichOneofReturnType__key_index | None: ...
+
+Global___VisaPvvScheme: _TypeAlias = VisaPvvScheme  # noqa: Y015
+
+@_typing.final
+class Ibm3624Scheme(_message.Message):
+    """IBM 3624: the natural PIN of the card, and the offset between it and the cardholder's PIN."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Required. The name of a scheme of kind `ibm-3624`. Table, layout and lengths are the scheme's."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Ibm3624Scheme: _TypeAlias = Ibm3624Scheme  # noqa: Y015
+
+@_typing.final
+class VerificationValue(_message.Message):
+    """What an issuer keeps beside a card to verify its PIN with. It is no PIN."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VISA_PVV_FIELD_NUMBER: _builtins.int
+    IBM_3624_OFFSET_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def visa_pvv(self) -> Global___VisaPvv: ...
+    @_builtins.property
+    def ibm_3624_offset(self) -> Global___Ibm3624Offset: ...
+    def __init__(
+        self,
+        *,
+        visa_pvv: Global___VisaPvv | None = ...,
+        ibm_3624_offset: Global___Ibm3624Offset | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ibm_3624_offset", b"ibm_3624_offset", "value", b"value", "visa_pvv", b"visa_pvv"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ibm_3624_offset", b"ibm_3624_offset", "value", b"value", "visa_pvv", b"visa_pvv"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_value: _TypeAlias = _typing.Literal["visa_pvv", "ibm_3624_offset"]  # noqa: Y015
+    _WhichOneofArgType_value: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_value) -> _WhichOneofReturnType_value | None: ...
+
+Global___VerificationValue: _TypeAlias = VerificationValue  # noqa: Y015
+
+@_typing.final
+class VisaPvv(_message.Message):
+    """A Visa PIN verification value."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEME_FIELD_NUMBER: _builtins.int
+    PVV_FIELD_NUMBER: _builtins.int
+    pvv: _builtins.str
+    """Required. Four digits."""
+    @_builtins.property
+    def scheme(self) -> Global___VisaPvvScheme:
+        """Required. How it is computed."""
+
+    def __init__(
+        self,
+        *,
+        scheme: Global___VisaPvvScheme | None = ...,
+        pvv: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["scheme", b"scheme"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pvv", b"pvv", "scheme", b"scheme"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VisaPvv: _TypeAlias = VisaPvv  # noqa: Y015
+
+@_typing.final
+class Ibm3624Offset(_message.Message):
+    """An IBM 3624 PIN offset."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEME_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    offset: _builtins.str
+    """Required. As many digits as the scheme checks: 4 to 12."""
+    @_builtins.property
+    def scheme(self) -> Global___Ibm3624Scheme:
+        """Required. How it is computed."""
+
+    def __init__(
+        self,
+        *,
+        scheme: Global___Ibm3624Scheme | None = ...,
+        offset: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["scheme", b"scheme"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["offset", b"offset", "scheme", b"scheme"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Ibm3624Offset: _TypeAlias = Ibm3624Offset  # noqa: Y015
 
 @_typing.final
 class KeyUse(_message.Message):

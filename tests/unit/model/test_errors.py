@@ -27,9 +27,7 @@ def test_texts_hold_no_digits(reason: Reason) -> None:
 
 
 def test_the_one_text_with_digits_names_formats_only() -> None:
-    assert re.findall("[0-9]+", TEXTS[Reason.FORMAT_KEY_MISMATCH]) == [
-        *("0", "1", "3", "8", "4", "16")
-    ]
+    assert re.findall("[0-9]+", TEXTS[Reason.FORMAT_KEY_MISMATCH]) == [*("4", "16", "8")]
 
 
 def test_names_of_reasons_are_their_values() -> None:
