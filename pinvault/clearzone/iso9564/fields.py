@@ -14,12 +14,14 @@ DIGIT_NIBBLES = 14
 
 
 def xor(left: bytes, right: bytes) -> bytes:
-    """Add two fields of the same length modulo 2.
+    """Add two fields of the same length modulo 2; raise Malformed when the lengths differ.
 
     >>> xor(bytes.fromhex("0F0F"), bytes.fromhex("00FF")).hex().upper()
     '0FF0'
     """
     width = len(left)
+    if len(right) != width:
+        raise Malformed
     return (int.from_bytes(left) ^ int.from_bytes(right)).to_bytes(width)
 
 
@@ -37,6 +39,17 @@ def pan_field(pan: Pan) -> bytes:
     return unhexlify("0000" + pan.account())
 
 
+def nibbles_of(field: bytes) -> bytes:
+    """Give the 16 nibbles of an 8-byte field as lower-case hex, or raise Malformed.
+
+    >>> nibbles_of(bytes.fromhex("041234FEDCBA9DFF"))
+    b'041234fedcba9dff'
+    """
+    if len(field) != FIELD_BYTES:
+        raise Malformed
+    return hexlify(field)
+
+
 def join(control: bytes, pin: Pin, fill: bytes) -> bytes:
     """Write the 8-byte PIN field: control nibble, length, digits, and fill to the end.
 
@@ -52,9 +65,7 @@ def split(field: bytes, *, control: bytes, fill_alphabet: bytes) -> Pin:
     Every nibble is looked at before the verdict, so that the time does not tell
     which one was wrong.
     """
-    if len(field) != FIELD_BYTES:
-        raise Malformed
-    nibbles = hexlify(field)
+    nibbles = nibbles_of(field)
     length = int(nibbles[1:2], 16)
     faults = nibbles[:1] != control
     faults |= not MIN_DIGITS <= length <= MAX_DIGITS
