@@ -71,7 +71,12 @@ class Library:
     def reinitialize(self) -> None:
         """C_Finalize, whatever it answers, then C_Initialize. PKCS11Error when that fails."""
         self.close()
-        self._cryptoki.initialize()
+        try:
+            self._cryptoki.initialize()
+        except PKCS11Error as error:
+            # A C_Finalize that failed, or a C_Initialize whose answer was lost: it is as wanted.
+            if not str(error).startswith("Initialisation error (already initialized)"):
+                raise
 
     def close(self) -> None:
         """C_Finalize. A library that another party has already finalised is no error."""

@@ -80,6 +80,7 @@ _ENTRY: Final = {
 }
 _LOGIN_REFUSED: Final = "the token refused the login and is not tried again"
 _ABSENT: Final = ReturnValue(-2, "the key is absent", Fault.HANDLE)
+_CHANGED: Final = ReturnValue(-4, "the key is changed", Fault.SESSION)
 _GONE: Final = ReturnValue(-3, "the token is absent", Fault.LIBRARY)
 
 
@@ -216,6 +217,10 @@ class Link:
         except TokenNotFound:
             return _Failed(_GONE)
         except keys.KeyChanged:
+            # What a failing device does not tell of a key reads as absent: only a second look, in
+            # a new session, is believed.
+            if rung < Rung.SESSION:
+                return _Failed(_CHANGED)
             sealed = entry
         except HsmLoginFailed:
             sealed = None
@@ -248,7 +253,7 @@ class Link:
             self._login_refused = True
             raise HsmUnavailable(_LOGIN_REFUSED)
         unclear = value.fault in (Fault.UNCLEAR, Fault.REFUSAL)
-        if blames_data and unclear and self._is_sound(None):
+        if blames_data and unclear and rung >= Rung.RETRY and self._is_sound(None):
             raise HsmDataRefused
         if value.fault is Fault.REFUSAL and rung >= Rung.FIND:
             raise HsmConfigurationError(

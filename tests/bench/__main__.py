@@ -14,7 +14,7 @@ from rich.console import Console
 from hsm.errors import HsmError
 from pinvault.development.environment import Environment
 from pinvault.development.server import ServerFailed
-from tests.bench import encrypt_pin, lane, server_kinds, start
+from tests.bench import encrypt_pin, lane, server_kinds, slow_hsm, start
 from tests.bench.child import BenchFailed
 from tests.bench.place import workplace
 from tests.bench.report import Table, as_data, show
@@ -24,6 +24,7 @@ BENCHMARKS: dict[str, Callable[[Environment], list[Table]]] = {
     "start": start.run,
     "server-kinds": server_kinds.run,
     "lane": lane.run,
+    "slow-hsm": slow_hsm.run,
 }
 
 PIPED_WIDTH = 120

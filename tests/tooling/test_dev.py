@@ -213,6 +213,14 @@ def test_an_unpacked_library_is_found_and_told(
     assert str(root / "usr" / "lib" / "some-linux-gnu") in told["LD_LIBRARY_PATH"].split(":")
 
 
+def test_a_compiler_is_told_of_unpacked_headers(dev: ModuleType) -> None:
+    assert "CPATH" not in dev.environment()
+    headers = dev.DEV / "debian" / "gcc" / "usr" / "include"
+    (headers / "some-linux-gnu" / "sys").mkdir(parents=True)
+    told = dev.environment()["CPATH"].split(":")
+    assert told == [str(headers), str(headers / "some-linux-gnu")]
+
+
 def test_two_at_a_time_wait_for_each_other(dev: ModuleType) -> None:
     waits = "import fcntl, sys; fcntl.flock(open(sys.argv[1]), fcntl.LOCK_EX | fcntl.LOCK_NB)"
     with dev.alone():
