@@ -3,7 +3,7 @@
 Rules:
 - The hash of OAEP is the one that the key's `alg` says: `RSA-OAEP` is SHA-1, because some
   HSMs can do no other (it is sound in OAEP), `RSA-OAEP-256` is SHA-256.
-- A fresh content key, IV and nonce for every envelope; the expiry and the PAN are inside.
+- A fresh content key, IV and nonce for every envelope; expiry, PAN and caller are inside.
 """
 
 import base64
@@ -44,10 +44,13 @@ class SealingKey:
         return cls(kid=kid, alg=alg, thumbprint=_text(digest), public_key=numbers.public_key())
 
 
-def seal(pin: str, *, key: SealingKey, pan: str | None, expires: int) -> bytes:
+def seal(
+    pin: str, *, key: SealingKey, pan: str | None, expires: int, caller: str | None = None
+) -> bytes:
     """Give the envelope of a PIN of 4 to 12 digits, good until `expires` (Unix seconds).
 
-    With `pan` the envelope is good for that card only. Raises ValueError, which does not
+    With `pan` the envelope is good for that card only, with `caller` for the service of that
+    identity. Raises ValueError, which does not
     repeat the PIN, when it is not one.
     """
     if not (4 <= len(pin) <= 12 and pin.isascii() and pin.isdigit()):
@@ -55,6 +58,8 @@ def seal(pin: str, *, key: SealingKey, pan: str | None, expires: int) -> bytes:
     content = {"pin": pin, "nonce": _text(secrets.token_bytes(NONCE_BYTES)), "exp": expires}
     if pan is not None:
         content["pan"] = pan
+    if caller is not None:
+        content["caller"] = caller
     header = _text(_json({"alg": key.alg, "enc": "A256GCM", "kid": key.kid}))
     content_key, iv = secrets.token_bytes(32), secrets.token_bytes(12)
     sealed = AESGCM(content_key).encrypt(iv, _json(content), header.encode())

@@ -12,13 +12,18 @@ from hypothesis import strategies as st
 from joserfc import jwe
 from joserfc.jwk import RSAKey
 
-from pinvault.clearzone.envelope.jwe import Opened, open_jwe
+from pinvault.clearzone.envelope import Opened, open_envelope
 from pinvault.clearzone.opening import digits_of
 from pinvault.clearzone.pin import Malformed
 from pinvault.client.sealing import SealingKey, seal
 from pinvault.model.call import Deadline
 from pinvault.model.keys import Key
+from pinvault.model.profiles import Encoding, Plaintext, SealedJweProfile
 from tests.support.software_device import SoftwareDevice, held, key
+from tests.unit.clearzone import other_ends
+from tests.unit.clearzone.other_ends import INCOMING, OUTGOING, SEAL, Incoming, Outgoing, rsa_kind
+
+PROFILE = SealedJweProfile(name="sealed", key="pin-seal")
 
 bounded = settings(max_examples=60, deadline=None)
 
@@ -37,9 +42,11 @@ class Sides:
     oracle: RSAKey
 
     def open(self, compact: bytes) -> Opened:
-        return open_jwe(
+        return open_envelope(
             compact,
+            profile=PROFILE,
             keys={self.key.id: self.key},
+            pan=None,
             device=self.device,
             deadline=Deadline.after(60),
         )
@@ -140,7 +147,10 @@ values = st.recursive(
 @settings(max_examples=120, deadline=None)
 @given(
     changes=st.dictionaries(
-        st.sampled_from(["pin", "nonce", "exp", "pan", "iat"]), values, min_size=1, max_size=2
+        st.sampled_from(["pin", "nonce", "exp", "pan", "caller", "iat"]),
+        values,
+        min_size=1,
+        max_size=2,
     )
 )
 def test_content_with_other_members_is_malformed_or_what_it_says(
@@ -153,7 +163,7 @@ def test_content_with_other_members_is_malformed_or_what_it_says(
     except Malformed:
         return
     assert opened == content["pin"]
-    assert set(content) <= {"pin", "nonce", "exp", "pan"}
+    assert set(content) <= {"pin", "nonce", "exp", "pan", "caller"}
 
 
 @settings(max_examples=120, deadline=None)
@@ -193,3 +203,80 @@ def test_an_envelope_under_the_same_name_and_another_key_does_not_open(sides: Si
     pin = "".join(secrets.choice("0123456789") for _ in range(4))
     with pytest.raises(Malformed):
         sides.open(seal(pin, key=client, pan=None, expires=1))
+
+
+# Every other kind, by the other end that `other_ends` plays.
+
+short = settings(max_examples=25, deadline=None)
+FIRST_OF_A_KIND = {name.split()[0]: kind for name, kind in reversed(INCOMING.items())}
+IN_JSON = {
+    name: kind for name, kind in FIRST_OF_A_KIND.items() if kind.seal("7392").startswith(b"{")
+}
+incoming = pytest.mark.parametrize("kind", FIRST_OF_A_KIND.values(), ids=FIRST_OF_A_KIND)
+
+
+@short
+@given(pin=pins, data=st.data())
+def test_every_sender_is_understood(pin: str, data: st.DataObject) -> None:
+    kind = INCOMING[data.draw(st.sampled_from(sorted(INCOMING)))]
+    assert other_ends.digits(other_ends.opened(kind.seal(pin), kind.profile)) == pin
+
+
+@short
+@given(pin=pins, data=st.data())
+def test_every_partner_understands(pin: str, data: st.DataObject) -> None:
+    kind: Outgoing = OUTGOING[data.draw(st.sampled_from(sorted(OUTGOING)))]
+    assert kind.read(other_ends.made(pin, kind.profile), kind.profile) == pin
+
+
+def is_refused(text: bytes, kind: Incoming) -> bool:
+    try:
+        return other_ends.digits(other_ends.opened(text, kind.profile)) != "7392"
+    except Malformed:
+        return True
+
+
+@incoming
+@short
+@given(text=st.binary(max_size=400) | st.text('0123456789ABCDEF{}":,=/+', max_size=400))
+def test_no_text_opens_or_raises_anything_but_malformed(kind: Incoming, text: bytes | str) -> None:
+    assert is_refused(text.encode() if isinstance(text, str) else text, kind)
+
+
+@pytest.mark.parametrize("kind", IN_JSON.values(), ids=IN_JSON)
+@short
+@given(data=st.data(), value=values)
+def test_a_member_of_any_other_value_is_refused(
+    kind: Incoming, data: st.DataObject, value: object
+) -> None:
+    members = json.loads(kind.seal("7392"))
+    name = data.draw(st.sampled_from(sorted(members)))
+    if members[name] != value:
+        assert is_refused(json.dumps(members | {name: value}).encode(), kind)
+
+
+@incoming
+@short
+@given(place=st.integers(0, 2000), byte=st.integers(0, 255), removed=st.integers(0, 3))
+def test_a_damaged_envelope_is_refused_or_says_the_same(
+    kind: Incoming, place: int, byte: int, removed: int
+) -> None:
+    """White space between the members of a JSON object is all that may differ."""
+    text = kind.seal("7392")
+    at = place % len(text)
+    damaged = text[:at] + bytes([byte]) + text[at + removed :]
+    if not is_refused(damaged, kind):
+        assert damaged == text or json.loads(damaged) == json.loads(text)
+
+
+@settings(max_examples=80, deadline=None)
+@given(form=st.sampled_from(Plaintext), content=st.binary(max_size=9) | st.binary(max_size=40))
+def test_a_plaintext_is_one_pin_or_malformed(form: Plaintext, content: bytes) -> None:
+    """And as the partner's end reads it, where it is one."""
+    text = other_ends.BASE64(other_ends.rsa_to(content, SEAL)).encode()
+    found = other_ends.opened(text, rsa_kind(form, Encoding.BASE64).profile)
+    try:
+        pin = other_ends.digits(found)
+    except Malformed:
+        return
+    assert other_ends.pin_in(content, form) == pin

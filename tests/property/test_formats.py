@@ -11,14 +11,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from psec import pinblock
 
-from pinvault.clearzone.encipher import BlockCipher
 from pinvault.clearzone.iso9564 import fields, format0, format1, format3, format4
 from pinvault.clearzone.iso9564.fields import xor
 from pinvault.clearzone.opening import digits_of
 from pinvault.clearzone.pin import Malformed, Pin
-from pinvault.model.call import Deadline
 from pinvault.model.pan import Pan
 from pinvault.model.pins import Format
+from tests.support import blocks
 from tests.support.software_device import SoftwareDevice, held, key
 
 PIN_LENGTHS = range(4, 13)
@@ -276,13 +275,14 @@ def test_format_4_is_psecs() -> None:
 @pytest.mark.parametrize("algorithm", ["AES_128", "AES_192", "AES_256"])
 def test_enciphered_format_4_is_psecs(algorithm: str) -> None:
     secret = random.Random(algorithm).randbytes(int(algorithm[4:]) // 8)
-    zpk = BlockCipher(SoftwareDevice([held(key("zpk", "P0", algorithm, "B"), secret)]))
-    how = {"key_id": "zpk/1", "block_format": Format.ISO_4, "deadline": Deadline.after(60)}
+    zpk = key("zpk", "P0", algorithm, "B")
+    device = SoftwareDevice([held(zpk, secret)])
+    how = {"under": zpk, "form": Format.ISO_4}
     for pin, pan in many(100, shortest_pan=12):
-        block = zpk.encipher(Pin(pin.encode()), pan=Pan(pan), **how)
+        block = blocks.encipher(device, pin, pan=Pan(pan), **how)
         assert pinblock.decipher_pinblock_iso_4(secret, block, pan) == pin
         theirs = pinblock.encipher_pinblock_iso_4(secret, pin, pan)
-        assert read(zpk.decipher(theirs, pan=Pan(pan), **how)) == pin
+        assert read(blocks.decipher(device, theirs, pan=Pan(pan), **how)) == pin
 
 
 def many(count: int, *, shortest_pan: int) -> list[tuple[str, str]]:
@@ -389,14 +389,17 @@ def test_fill_is_drawn_again_when_too_little_was_usable() -> None:
 
 SAMPLE_PIN = "739205"
 SAMPLE_PAN = Pan("4111111111111111")
+TDES = key("tdes", "P0", "TDES_2KEY", "B")
+AES = key("aes", "P0", "AES_128", "B")
+SERVED = (Format.ISO_0, Format.ISO_1, Format.ISO_3, Format.ISO_4)
 
 
 def zpk_device() -> SoftwareDevice:
     rng = random.Random("zone keys")
     device = SoftwareDevice(
         [
-            held(key("tdes", "P0", "TDES_2KEY", "B"), rng.randbytes(16)),
-            held(key("aes", "P0", "AES_128", "B"), rng.randbytes(16)),
+            held(TDES, rng.randbytes(16)),
+            held(AES, rng.randbytes(16)),
         ]
     )
     device.draw = rng.randbytes
@@ -404,32 +407,31 @@ def zpk_device() -> SoftwareDevice:
 
 
 def how(form: Format) -> dict:
-    name = "aes/1" if form is Format.ISO_4 else "tdes/1"
-    return {"key_id": name, "block_format": form, "deadline": Deadline.after(60)}
+    return {"under": AES if form is Format.ISO_4 else TDES, "form": form}
 
 
 def enciphered(device: SoftwareDevice, form: Format, pan: Pan = SAMPLE_PAN) -> bytes:
-    return BlockCipher(device).encipher(Pin(SAMPLE_PIN.encode()), pan=pan, **how(form))
+    return blocks.encipher(device, SAMPLE_PIN, pan=pan, **how(form))
 
 
 def deciphered(
     device: SoftwareDevice, form: Format, block: bytes, pan: Pan = SAMPLE_PAN
 ) -> str | None:
-    return pin_or_none(lambda: BlockCipher(device).decipher(block, pan=pan, **how(form)))
+    return pin_or_none(lambda: blocks.decipher(device, block, pan=pan, **how(form)))
 
 
-@pytest.mark.parametrize("form", Format)
+@pytest.mark.parametrize("form", SERVED)
 def test_only_format_0_gives_equal_blocks(form: Format) -> None:
     device = zpk_device()
-    blocks = {enciphered(device, form) for _ in range(20)}
-    assert {len(block) for block in blocks} == {form.block_bytes}
-    assert (len(blocks) == 1) is (form is Format.ISO_0)
+    made = {enciphered(device, form) for _ in range(20)}
+    assert {len(block) for block in made} == {form.block_bytes}
+    assert (len(made) == 1) is (form is Format.ISO_0)
     if form is not Format.ISO_0:
-        assert len(blocks) == 20
-    assert {deciphered(device, form, block) for block in blocks} == {SAMPLE_PIN}
+        assert len(made) == 20
+    assert {deciphered(device, form, block) for block in made} == {SAMPLE_PIN}
 
 
-@pytest.mark.parametrize("form", Format)
+@pytest.mark.parametrize("form", SERVED)
 def test_a_flipped_bit_of_the_ciphertext_never_gives_the_pin(form: Format) -> None:
     """Chance may accept another PIN, most often in format 1."""
     device = zpk_device()
@@ -455,10 +457,10 @@ def test_format_4_is_bound_to_every_digit_of_the_pan(other: str) -> None:
         assert deciphered(device, Format.ISO_4, block, Pan(other)) != SAMPLE_PIN
 
 
-@pytest.mark.parametrize("form", [form for form in Format if form.carries_pan])
+@pytest.mark.parametrize("form", [form for form in SERVED if form.carries_pan])
 def test_a_format_that_is_bound_to_a_pan_is_not_made_or_read_without_one(form: Format) -> None:
-    cipher = BlockCipher(zpk_device())
+    device = zpk_device()
     with pytest.raises(ValueError):
-        cipher.encipher(Pin(SAMPLE_PIN.encode()), pan=None, **how(form))
+        blocks.encipher(device, SAMPLE_PIN, pan=None, **how(form))
     with pytest.raises(ValueError):
-        cipher.decipher(bytes(form.block_bytes), pan=None, **how(form))
+        blocks.decipher(device, bytes(form.block_bytes), pan=None, **how(form))

@@ -11,17 +11,25 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from hsm import check_values
-from pinvault.clearzone.encipher import BlockCipher
-from pinvault.clearzone.envelope import jwe, rsa_field
-from pinvault.clearzone.iso9564 import format0, format1, format3, format4
+from pinvault.clearzone.envelope.timed import PADDINGS, TimedDevice
+from pinvault.clearzone.iso9564 import format0, format1, format2, format3, format4
 from pinvault.clearzone.iso9564.fields import xor
+from pinvault.clearzone.legacy import (
+    eci3,
+    mastercard35,
+    oem1,
+    visa2,
+    visa3,
+    visa4,
+    visa_pin_change,
+)
 from pinvault.clearzone.opening import digits_of
 from pinvault.clearzone.pin import Malformed, Pin
 from pinvault.model.call import Deadline
 from pinvault.model.pan import Pan
 from pinvault.model.pins import Format
 from pinvault.model.profiles import Padding
-from tests.support import software_device
+from tests.support import blocks, software_device
 from tests.support.software_device import SoftwareDevice, held, key
 
 Fields = Mapping[str, str]
@@ -31,8 +39,8 @@ VECTORS = json.loads((Path(__file__).parent / "vectors.json").read_text(encoding
     "vectors"
 ]
 PUBLISHED_CATEGORIES = {
-    *("iso0", "iso0_neg", "iso1", "iso3", "iso3_neg", "iso4", "iso4_neg"),
-    *("kcv", "rsa", "pin_encrypted"),
+    *("iso0", "iso0_neg", "iso1", "iso2", "iso2_neg", "iso3", "iso3_neg", "iso4", "iso4_neg"),
+    *("legacy", "kcv", "rsa", "pin_encrypted"),
 }
 RUNNERS: dict[str, Runner] = {}
 
@@ -87,6 +95,19 @@ def _(given: Fields, expect: Fields) -> None:
     assert format1.encode(Pin(expect["pin"].encode()), transaction_field) == block
 
 
+@runs("format2_clear")
+def _(given: Fields, expect: Fields) -> None:
+    block = bytes.fromhex(expect["pin_block"])
+    assert format2.encode(Pin(given["pin"].encode())) == block
+    assert read(format2.decode(block)) == given["pin"]
+
+
+@runs("format2_decode_must_fail")
+def _(given: Fields, expect: Fields) -> None:
+    with pytest.raises(Malformed):
+        format2.decode(bytes.fromhex(given["pin_block"]))
+
+
 @runs("format3_decode")
 def _(given: Fields, expect: Fields) -> None:
     pan, block = Pan(given["pan"]), bytes.fromhex(given["pin_block"])
@@ -120,6 +141,62 @@ def _(given: Fields, expect: Fields) -> None:
         format4.read_pin_field(bytes.fromhex(given["pin_field"]))
 
 
+@runs("ECI-3/VISA-2_decode")
+def _(given: Fields, expect: Fields) -> None:
+    """Eurocheque's block has any fill, Visa's has decimal fill only."""
+    block, fill = bytes.fromhex(given["pin_block"]), given["pin_block"][-9:]
+    pin = Pin(expect["pin"].encode())
+    assert read(eci3.decode(block)) == expect["pin"]
+    assert eci3.encode(pin, bytes.fromhex(fill + "0")) == block
+    if fill.isdigit():
+        assert read(visa2.decode(block)) == expect["pin"]
+    else:
+        with pytest.raises(Malformed):
+            visa2.decode(block)
+
+
+@runs("OEM-1_clear")
+def _(given: Fields, expect: Fields) -> None:
+    block = bytes.fromhex(expect["pin_block"])
+    assert oem1.encode(Pin(given["pin"].encode())) == block
+    assert read(oem1.decode(block)) == given["pin"]
+
+
+@runs("VISA-2_clear")
+def _(given: Fields, expect: Fields) -> None:
+    block = bytes.fromhex(expect["pin_block"])
+    assert visa2.encode(Pin(given["pin"].encode()), given["fill"].encode()) == block
+    assert read(visa2.decode(block)) == given["pin"]
+
+
+@runs("VISA-3_clear")
+def _(given: Fields, expect: Fields) -> None:
+    block = bytes.fromhex(expect["pin_block"])
+    assert visa3.encode(Pin(given["pin"].encode()), given["pad"].encode()) == block
+    assert read(visa3.decode(block)) == given["pin"]
+
+
+@runs("VISA-4_clear")
+def _(given: Fields, expect: Fields) -> None:
+    pan, block = Pan(given["pan"]), bytes.fromhex(expect["pin_block"])
+    assert visa4.encode(Pin(given["pin"].encode()), pan) == block
+    assert read(visa4.decode(block, pan)) == given["pin"]
+
+
+@runs("payShield-35_clear")
+def _(given: Fields, expect: Fields) -> None:
+    pan, block = Pan(given["pan"]), bytes.fromhex(expect["pin_block"])
+    assert mastercard35.encode(Pin(given["pin"].encode()), pan) == block
+    assert read(mastercard35.decode(block, pan)) == given["pin"]
+
+
+@runs("payShield-41_clear")
+def _(given: Fields, expect: Fields) -> None:
+    half, block = bytes.fromhex(given["udk_a"])[4:], bytes.fromhex(expect["pin_block"])
+    assert visa_pin_change.encode(Pin(given["pin"].encode()), udk_half=half) == block
+    assert read(visa_pin_change.decode(block, udk_half=half)) == given["pin"]
+
+
 @runs("kcv")
 def _(given: Fields, expect: Fields) -> None:
     value = bytes.fromhex(given["key"])
@@ -138,15 +215,16 @@ def _(given: Fields, expect: Fields) -> None:
     pan, block = Pan(given["pan"]), bytes.fromhex(expect["encrypted_pin_block"])
     pin = Pin(given["pin"].encode())
     assert format0.encode(pin, pan).hex().upper() == given["clear_pin_block"]
-    zpk = block_cipher(given["key"])
-    assert zpk.encipher(pin, pan=pan, **format_0()) == block
-    assert read(zpk.decipher(block, pan=pan, **format_0())) == given["pin"]
+    how = format_0(given["key"])
+    assert blocks.encipher(pin=given["pin"], pan=pan, **how) == block
+    assert read(blocks.decipher(block=block, pan=pan, **how)) == given["pin"]
 
 
 @runs("import_format01")
 def _(given: Fields, expect: Fields) -> None:
     pan, block = Pan(given["pan"]), bytes.fromhex(given["encrypted_pin_block"])
-    assert read(block_cipher(given["key"]).decipher(block, pan=pan, **format_0())) == expect["pin"]
+    opened = blocks.decipher(block=block, pan=pan, **format_0(given["key"]))
+    assert read(opened) == expect["pin"]
 
 
 @runs("oaep_sha1_mgf1sha1_decrypt")
@@ -162,19 +240,15 @@ def _(given: Fields, expect: Fields) -> None:
 @runs("pkcs1v15_decrypt")
 def _(given: Fields, expect: Fields) -> None:
     """What this service only encrypts with: the partner's side, as the tests play it."""
-    chosen = software_device.rsa_padding(rsa_field.PADDINGS[Padding.PKCS1_V1_5])
+    chosen = software_device.rsa_padding(PADDINGS[Padding.PKCS1_V1_5])
     opened = private_key(given).decrypt(bytes.fromhex(given["ciphertext"]), chosen)
     assert opened == bytes.fromhex(expect["plaintext"])
 
 
-def block_cipher(value: str) -> BlockCipher:
+def format_0(value: str) -> dict[str, Any]:
     secret = bytes.fromhex(value)
-    algorithm = "TDES_3KEY" if len(secret) == 24 else "TDES_2KEY"
-    return BlockCipher(SoftwareDevice([held(key("zpk", "P0", algorithm, "B"), secret)]))
-
-
-def format_0() -> dict[str, Any]:
-    return {"key_id": "zpk/1", "block_format": Format.ISO_0, "deadline": Deadline.after(5)}
+    zpk = key("zpk", "P0", "TDES_3KEY" if len(secret) == 24 else "TDES_2KEY", "B")
+    return {"device": SoftwareDevice([held(zpk, secret)]), "under": zpk, "form": Format.ISO_0}
 
 
 def opens_under_jwa_name(name: str, given: Fields, expect: Fields) -> None:
@@ -182,7 +256,7 @@ def opens_under_jwa_name(name: str, given: Fields, expect: Fields) -> None:
     seal = key("seal", "D1", "RSA_2048", "D", jwa=name)
     device = SoftwareDevice([held(seal, private_key(given))])
     ciphertext = bytes.fromhex(given["ciphertext"])
-    opened = device.rsa_decrypt(seal.id, ciphertext, padding=jwe.PADDINGS[name], timeout=5)
+    opened = TimedDevice(device, Deadline.after(60)).decrypt(ciphertext, key=seal)
     assert opened == bytes.fromhex(expect["plaintext"])
 
 

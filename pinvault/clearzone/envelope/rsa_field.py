@@ -1,60 +1,72 @@
-"""Makes the RSA-enciphered PIN field of a partner: padded, in the HSM, as the profile says.
+"""A PIN as one RSA ciphertext, with nothing around it.
 
 Rules:
-- The padding is random (PKCS#1 v1.5 or OAEP, RFC 8017), so two fields of one PIN differ.
-- The plaintext is the ASCII digits, or the lower-case hex text of those bytes, as
-  Interswitch's `pin` and `oldPin` want it.
+- The padding is random (PKCS #1 v1.5 or OAEP, RFC 8017), so two fields of one PIN differ;
+  what comes in is OAEP alone.
+- A field is as long as the modulus and, as a number, below it: else some HSMs would take one
+  ciphertext in two spellings, and a field could be used twice.
+- Nothing in a field names a key: it opens under the active version.
 """
 
-import base64
 from collections.abc import Mapping
-from typing import assert_never
+from functools import lru_cache
 
-from hsm.device import Device, RsaPadding
-from pinvault.clearzone.opening import digits_of
-from pinvault.clearzone.pin import Pin
-from pinvault.model.call import Deadline
-from pinvault.model.profiles import Encoding, Padding, Plaintext, RsaFieldProfile
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-PADDINGS: Mapping[Padding, RsaPadding] = {
-    Padding.PKCS1_V1_5: RsaPadding.PKCS1_V1_5,
-    Padding.OAEP_SHA1: RsaPadding.OAEP_SHA1,
-    Padding.OAEP_SHA256: RsaPadding.OAEP_SHA256,
-}
+from hsm.errors import HsmDataRefused
+from pinvault.clearzone.envelope.opened import Opened, chosen, nonce_from
+from pinvault.clearzone.envelope.plaintext import read_plaintext, write_plaintext
+from pinvault.clearzone.envelope.text import read, write
+from pinvault.clearzone.envelope.timed import TimedDevice
+from pinvault.clearzone.pin import Malformed, Pin
+from pinvault.model.keys import Key
+from pinvault.model.pan import Pan
+from pinvault.model.profiles import RsaFieldProfile, SealedRsaProfile
 
 
 def make_field(
-    pin: Pin, *, profile: RsaFieldProfile, key_id: str, device: Device, deadline: Deadline
+    pin: Pin, *, profile: RsaFieldProfile, key: Key, pan: Pan | None, hsm: TimedDevice
 ) -> str:
-    """Give the field's text: 512 hex characters for RSA-2048, or base64."""
-    ciphertext = device.rsa_encrypt(
-        key_id,
-        _plaintext(pin, profile.plaintext),
-        padding=PADDINGS[profile.padding],
-        timeout=deadline.remaining(),
+    """Give the field's text: 512 hex characters for RSA-2048, or 344 of base64."""
+    plain = write_plaintext(pin, profile.plaintext, pan=pan, hsm=hsm)
+    return write(hsm.encrypt(plain, key=key, padding=profile.padding), profile.encoding)
+
+
+def open_field(
+    text: bytes,
+    *,
+    profile: SealedRsaProfile,
+    keys: Mapping[str, Key],
+    pan: Pan | None,
+    hsm: TimedDevice,
+) -> Opened:
+    """Open a field, or raise Malformed."""
+    key = chosen(keys)
+    ciphertext = read(text, profile.encoding)
+    plain = decrypted(ciphertext, key=key, hsm=hsm)
+    return Opened(
+        key_id=key.id,
+        nonce=nonce_from(key, ciphertext),
+        read=lambda: read_plaintext(plain, profile.plaintext, pan),
     )
-    return write(ciphertext, profile.encoding)
 
 
-def _plaintext(pin: Pin, form: Plaintext) -> bytes:
-    digits = digits_of(pin)
-    return digits.hex().encode() if form is Plaintext.HEX_OF_DIGITS else digits
+def decrypted(ciphertext: bytes, *, key: Key, hsm: TimedDevice) -> bytes:
+    """Decrypt a field, or raise Malformed."""
+    modulus = _modulus(hsm.device.public_key(key.id))
+    if len(ciphertext) * 8 != modulus.bit_length() or int.from_bytes(ciphertext) >= modulus:
+        raise Malformed
+    try:
+        return hsm.decrypt(ciphertext, key=key)
+    except HsmDataRefused:
+        raise Malformed from None
 
 
-def write(ciphertext: bytes, encoding: Encoding) -> str:
-    """Write a ciphertext as text.
-
-    >>> write(b"\\xab\\x01", Encoding.HEX_LOWER), write(b"\\xab\\x01", Encoding.HEX_UPPER)
-    ('ab01', 'AB01')
-    >>> write(b"\\xab\\x01", Encoding.BASE64)
-    'qwE='
-    """
-    match encoding:
-        case Encoding.HEX_LOWER:
-            return ciphertext.hex()
-        case Encoding.HEX_UPPER:
-            return ciphertext.hex().upper()
-        case Encoding.BASE64:
-            return base64.b64encode(ciphertext).decode()
-        case _:
-            assert_never(encoding)
+@lru_cache(maxsize=64)
+def _modulus(spki: bytes) -> int:
+    """Give the modulus of a SubjectPublicKeyInfo, parsed once."""
+    public = load_der_public_key(spki)
+    if not isinstance(public, rsa.RSAPublicKey):
+        raise TypeError("an RSA key is needed")
+    return public.public_numbers().n

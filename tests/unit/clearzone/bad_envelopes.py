@@ -93,6 +93,9 @@ FORGED: dict[str, Make] = {
     "header without alg": with_header(alg=None),
     "header without enc": with_header(enc=None),
     "header without kid": with_header(kid=None),
+    "header with alg twice": lambda: forge(
+        header_bytes=header().replace(b"{", b'{"alg":"RSA-OAEP",')
+    ).compact(),
     "alg none": with_header(alg="none"),
     "alg dir": with_header(alg="dir"),
     "alg RSA1_5": with_header(alg="RSA1_5"),
@@ -165,6 +168,20 @@ AUTHENTIC: dict[str, Make] = {
     "exp zero": with_content(exp=0),
     "exp negative": with_content(exp=-NOW),
     "exp beyond all time": with_content(exp=1 << 40),
+    "caller empty": with_content(caller=""),
+    "caller long": with_content(caller="a" * 129),
+    "caller with a space": with_content(caller="card app"),
+    "caller with a newline": with_content(caller="card-app\n"),
+    "caller a number": with_content(caller=1),
+    "pin twice": lambda: forge(
+        content_bytes=content().replace(b'{"pin"', b'{"pin":"7392","pin"')
+    ).compact(),
+    "nonce twice": lambda: forge(
+        content_bytes=content().replace(b'{"pin"', b'{"nonce":"AAAAAAAAAAAAAAAA","pin"')
+    ).compact(),
+    "exp twice": lambda: forge(
+        content_bytes=content().replace(b'{"pin"', b'{"exp":1,"pin"')
+    ).compact(),
     "pan short": with_content(pan=PAN[:11]),
     "pan long": with_content(pan=PAN + "0"),
     "pan a number": with_content(pan=int(PAN)),

@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from pinvault.clearzone.zone import ClearZone, SealedEnvelope
+from pinvault.clearzone.parcels import SealedEnvelope
+from pinvault.clearzone.zone import ClearZone, Terms
 from pinvault.client.sealing import SealingKey
 from pinvault.model.call import Deadline
 from pinvault.model.keys import Key
@@ -153,6 +154,7 @@ def envelope(
         profile=profile,
         keys=KEYS,
         pan=Pan(pan) if pan is not None else None,
+        caller="switch",
         ciphertext=ciphertext,
     )
 
@@ -185,3 +187,7 @@ class World:
     @property
     def deadline(self) -> Deadline:
         return Deadline.after(60)
+
+    @property
+    def terms(self) -> Terms:
+        return Terms(deadline=self.deadline)

@@ -5,7 +5,7 @@ import base64
 import pytest
 
 from hsm.errors import HsmTimeout, HsmUnavailable
-from pinvault.clearzone.envelope.jwe import Opened, open_jwe
+from pinvault.clearzone.envelope import Opened, open_envelope
 from pinvault.clearzone.opening import digits_of
 from pinvault.clearzone.pin import Malformed
 from pinvault.client.sealing import seal
@@ -17,6 +17,7 @@ from tests.unit.clearzone.support import (
     NOW,
     OLDER_SEAL,
     PAN,
+    PROFILE,
     SEAL,
     SEAL_256,
     Parts,
@@ -29,7 +30,14 @@ from tests.unit.clearzone.support import (
 
 
 def opened(world: World, compact: bytes) -> Opened:
-    return open_jwe(compact, keys=KEYS, device=world.device, deadline=Deadline.after(60))
+    return open_envelope(
+        compact,
+        profile=PROFILE,
+        keys=KEYS,
+        pan=None,
+        device=world.device,
+        deadline=Deadline.after(60),
+    )
 
 
 def digits(found: Opened) -> str:
@@ -91,6 +99,14 @@ def test_malformed_carries_nothing_of_the_envelope(world: World) -> None:
             opened(world, make())
         assert caught.value.args == ()
         assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("caller", [None, "spiffe://example.org/card-app", "a" * 128])
+def test_the_caller_that_the_client_named_is_given(world: World, caller: str | None) -> None:
+    compact = seal("7392", key=sealing_key(SEAL), pan=None, expires=NOW + 120, caller=caller)
+    found = opened(world, compact)
+    assert (found.caller, found.pan) == (caller, None)
+    assert digits(found) == "7392"
 
 
 @pytest.mark.parametrize("name", ["wrapped key under another key", "wrapped key as PKCS1"])

@@ -9,16 +9,17 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import padding
 
 from hsm.errors import HsmTimeout, HsmUnavailable
-from pinvault.clearzone.encipher import BlockCipher
 from pinvault.clearzone.opening import digits_of
+from pinvault.clearzone.parcels import BlockToMake, EnvelopeToMake, Sealed, SealedBlock
 from pinvault.clearzone.pin import Pin
-from pinvault.clearzone.zone import BlockToMake, FieldToMake, Sealed, SealedBlock
+from pinvault.clearzone.zone import Terms
 from pinvault.client.sealing import seal
 from pinvault.model.call import Deadline
 from pinvault.model.errors import TEXTS, Reason, Refusal
 from pinvault.model.pan import Pan
 from pinvault.model.pins import Format
 from pinvault.model.profiles import Encoding, Padding, PinLength, Plaintext, RsaFieldProfile
+from tests.support import blocks
 from tests.unit.clearzone.bad_envelopes import AUTHENTIC, FORGED, NO_PIN
 from tests.unit.clearzone.support import (
     NOW,
@@ -39,6 +40,7 @@ from tests.unit.clearzone.support import (
 )
 
 DIGITS = "739205184627"
+TARGETS = (Format.ISO_0, Format.ISO_1, Format.ISO_3, Format.ISO_4)
 PARTNERS = RsaFieldProfile(
     name="partner",
     key="partner",
@@ -55,24 +57,21 @@ def block_to_make(form: Format = Format.ISO_0, pan: str = PAN) -> BlockToMake:
 
 
 def to_block(world: World, source: Sealed, target: BlockToMake | None = None) -> bytes:
-    block, _ = world.zone.encrypt_block(source, target or block_to_make(), deadline=world.deadline)
+    block, _ = world.zone.encrypt(source, target or block_to_make(), world.terms)
+    assert isinstance(block, bytes)
     return block
 
 
 def to_fields(
     world: World, *sources: Sealed, profile: RsaFieldProfile = PARTNERS
 ) -> tuple[str, ...]:
-    target = FieldToMake(key=PARTNER, profile=profile)
-    return world.zone.encrypt_fields(sources, target, deadline=world.deadline)[0]
+    target = EnvelopeToMake(key=PARTNER, profile=profile, pan=Pan(PAN))
+    return world.zone.encrypt_fields(sources, target, world.terms)[0]
 
 
 def pin_in(world: World, block: bytes, target: BlockToMake) -> str:
-    with BlockCipher(world.device).decipher(
-        block,
-        key_id=target.key.id,
-        block_format=target.format,
-        pan=target.pan,
-        deadline=world.deadline,
+    with blocks.decipher(
+        world.device, block, under=target.key, form=target.format, pan=target.pan
     ) as pin:
         return digits_of(pin).decode()
 
@@ -88,9 +87,7 @@ def sealed(pin: str = DIGITS[:4], *, pan: str | None = PAN, expires: int = NOW +
 
 def sealed_block(world: World, form: Format, pin: str = DIGITS[:4], pan: str = PAN) -> SealedBlock:
     at = block_to_make(form, pan)
-    made = BlockCipher(world.device).encipher(
-        Pin(pin.encode()), key_id=at.key.id, block_format=form, pan=at.pan, deadline=world.deadline
-    )
+    made = blocks.encipher(world.device, pin, under=at.key, form=form, pan=at.pan)
     return SealedBlock(key=at.key, format=form, pan=at.pan, ciphertext=made)
 
 
@@ -108,7 +105,7 @@ def reason_of(world: World, source: Sealed) -> Reason:
 
 
 @pytest.mark.parametrize("length", [4, 6, 12])
-@pytest.mark.parametrize("form", Format)
+@pytest.mark.parametrize("form", TARGETS)
 def test_an_envelope_becomes_a_block(world: World, form: Format, length: int) -> None:
     target = block_to_make(form)
     block = to_block(world, envelope(sealed(DIGITS[:length])), target)
@@ -116,7 +113,7 @@ def test_an_envelope_becomes_a_block(world: World, form: Format, length: int) ->
     assert pin_in(world, block, target) == DIGITS[:length]
 
 
-@pytest.mark.parametrize("form", Format)
+@pytest.mark.parametrize("form", TARGETS)
 def test_a_block_becomes_a_field(world: World, form: Format) -> None:
     (field,) = to_fields(world, sealed_block(world, form))
     assert partner_reads(field) == DIGITS[:4]
@@ -129,13 +126,11 @@ def test_two_sources_become_two_fields_in_their_order(world: World) -> None:
 
 def test_the_keys_that_opened_are_told_by_version(world: World) -> None:
     older = envelope(forge(under=OLDER_SEAL).compact())
-    target = FieldToMake(key=PARTNER, profile=PARTNERS)
+    target = EnvelopeToMake(key=PARTNER, profile=PARTNERS, pan=Pan(PAN))
     sources = (envelope(sealed()), older, sealed_block(world, Format.ISO_4))
-    _, openers = world.zone.encrypt_fields(sources, target, deadline=world.deadline)
+    _, openers = world.zone.encrypt_fields(sources, target, world.terms)
     assert openers == (SEAL, OLDER_SEAL, ZPK_AES)
-    _, opener = world.zone.encrypt_block(
-        envelope(sealed()), block_to_make(), deadline=world.deadline
-    )
+    _, opener = world.zone.encrypt(envelope(sealed()), block_to_make(), world.terms)
     assert opener == SEAL
 
 
@@ -319,7 +314,7 @@ def all_that_fails_to_open(world: World) -> Iterator[Sealed]:
     yield envelope(sealed(expires=NOW + 10**6))
     yield envelope(sealed(DIGITS), profile=replace(PROFILE, pin_length=PinLength(maximum=11)))
     yield other_pan_block(world)
-    for form in Format:
+    for form in TARGETS:
         yield noise_block(world, form)
     yield replace(sealed_block(world, Format.ISO_0), format=Format.ISO_3)
     yield replace(sealed_block(world, Format.ISO_3), format=Format.ISO_0)
@@ -398,10 +393,8 @@ def test_an_hsm_that_is_away_is_told_as_such(world: World, failure, reason: Reas
 
 
 def test_nothing_starts_after_the_deadline(world: World) -> None:
-    passed = Deadline.after(-1)
-    refusal = refusal_of(
-        lambda: world.zone.encrypt_block(envelope(sealed()), block_to_make(), deadline=passed)
-    )
+    passed = Terms(deadline=Deadline.after(-1))
+    refusal = refusal_of(lambda: world.zone.encrypt(envelope(sealed()), block_to_make(), passed))
     assert refusal.reason is Reason.DEADLINE_EXCEEDED
     assert not world.device.calls
 

@@ -1,0 +1,131 @@
+"""A format 4 block under an AES key that an ephemeral and a static P-256 key agree on.
+
+It is the way in which AWS Payment Cryptography takes and reveals PINs.
+
+Rules:
+- The content key is derived from the shared secret in one step (Concat KDF, NIST SP 800-56A
+  revision 2, 5.8.1) with the hash and the shared information of the profile.
+- The block is bound to the PAN of the call; nothing else authenticates it.
+- A peer's point is checked to lie on the curve before the HSM sees it. The point and its
+  mirror image give the same key, so the x coordinate and the block, and not the text, tell one
+  envelope from another.
+- The text is JSON: `ephemeralPublicKey`, the uncompressed point of 65 bytes in base64,
+  `encryptedPinBlock` in upper-case hex and, where the sender names our key, `kid`.
+"""
+
+from collections.abc import Mapping
+
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.kdf.concatkdf import ConcatKDFHash
+
+from hsm.errors import HsmDataRefused
+from pinvault.clearzone.envelope.one_message import (
+    BLOCK_BYTES,
+    decipher_block,
+    decipher_of,
+    encipher_block,
+)
+from pinvault.clearzone.envelope.opened import Opened, chosen, nonce_from
+from pinvault.clearzone.envelope.plaintext import needed
+from pinvault.clearzone.envelope.text import Text, members, read, write
+from pinvault.clearzone.envelope.timed import TimedDevice
+from pinvault.clearzone.iso9564 import format4
+from pinvault.clearzone.pin import Malformed, Pin
+from pinvault.model.keys import Key
+from pinvault.model.pan import Pan
+from pinvault.model.profiles import (
+    Derivation,
+    DerivationHash,
+    EcdhBlockProfile,
+    Encoding,
+    SealedEcdhBlockProfile,
+)
+
+CURVE = ec.SECP256R1()
+ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+PRIVATE_RANDOM_BYTES = 40
+POINT_BYTES = 65
+X_COORDINATE = slice(1, 33)
+_HASHES: Mapping[DerivationHash, type[hashes.SHA256 | hashes.SHA512]] = {
+    DerivationHash.SHA_256: hashes.SHA256,
+    DerivationHash.SHA_512: hashes.SHA512,
+}
+
+
+class _Envelope(Text, frozen=True):
+    ephemeral_public_key: str
+    encrypted_pin_block: str
+    kid: str | None = None
+
+
+def make_ecdh_block(
+    pin: Pin, *, profile: EcdhBlockProfile, key: Key, pan: Pan | None, hsm: TimedDevice
+) -> str:
+    """Give the JSON text."""
+    partner = serialization.load_der_public_key(hsm.device.public_key(key.id))
+    if not isinstance(partner, ec.EllipticCurvePublicKey):
+        raise TypeError("an EC key is needed")
+    ephemeral = _ephemeral(hsm)
+    content_key = _derived(ephemeral.exchange(ec.ECDH(), partner), profile.derivation)
+    point = ephemeral.public_key().public_bytes(
+        serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint
+    )
+    block = encipher_block(pin, content_key=content_key, pan=needed(pan), hsm=hsm)
+    return _Envelope(
+        ephemeral_public_key=write(point, Encoding.BASE64),
+        encrypted_pin_block=write(block, Encoding.HEX_UPPER),
+    ).dumps()
+
+
+def open_ecdh_block(
+    text: bytes,
+    *,
+    profile: SealedEcdhBlockProfile,
+    keys: Mapping[str, Key],
+    pan: Pan | None,
+    hsm: TimedDevice,
+) -> Opened:
+    """Open the JSON text, or raise Malformed."""
+    envelope = members(text, _Envelope)
+    point = _on_the_curve(read(envelope.ephemeral_public_key, Encoding.BASE64))
+    block = read(envelope.encrypted_pin_block, Encoding.HEX_UPPER)
+    if len(block) != BLOCK_BYTES:
+        raise Malformed
+    key = chosen(keys, envelope.kid)
+    try:
+        shared = hsm.agree(point, key=key)
+    except HsmDataRefused:
+        raise Malformed from None
+    content_key = _derived(shared, profile.derivation)
+    field = decipher_block(block, decipher=decipher_of(content_key), pan=needed(pan))
+    return Opened(
+        key_id=key.id,
+        nonce=nonce_from(key, point[X_COORDINATE], block),
+        read=lambda: format4.read_pin_field(field),
+    )
+
+
+def _ephemeral(hsm: TimedDevice) -> ec.EllipticCurvePrivateKey:
+    """Make a key of 64 more random bits of the HSM than it has (FIPS 186-5, A.2.1)."""
+    drawn = int.from_bytes(hsm.random(PRIVATE_RANDOM_BYTES))
+    return ec.derive_private_key(drawn % (ORDER - 1) + 1, CURVE)
+
+
+def _on_the_curve(point: bytes) -> bytes:
+    """Give an uncompressed point of the curve as it came, or raise Malformed."""
+    if len(point) != POINT_BYTES:
+        raise Malformed
+    try:
+        ec.EllipticCurvePublicKey.from_encoded_point(CURVE, point)
+    except ValueError:
+        raise Malformed from None
+    return point
+
+
+def _derived(shared: bytes, derivation: Derivation) -> bytes:
+    return ConcatKDFHash(
+        algorithm=_HASHES[derivation.hash](),
+        length=derivation.content_key.key_bytes,
+        otherinfo=derivation.shared_info,
+    ).derive(shared)
