@@ -6,6 +6,8 @@ Rules:
 """
 
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from cryptography import x509
@@ -17,8 +19,11 @@ from pinvault.audit.errors import RecordRefused
 from pinvault.audit.record import AuditRecord, KeyUse, encode, rfc3339
 from pinvault.config import ConfigError, Loaded
 from pinvault.model import keys as model
-from pinvault.model.profiles import Profile, RsaFieldProfile
-from pinvault.operations.route import DECIPHERING, ENCIPHERING
+from pinvault.model.verification import Ibm3624Scheme
+from pinvault.operations.route import DERIVING
+from pinvault.operations.schemes import GENERATING, VERIFYING
+
+VALUES = GENERATING | VERIFYING
 
 
 def location(loaded: Loaded) -> TokenLocation:
@@ -40,8 +45,8 @@ def read_keyring(loaded: Loaded) -> keyring.Keyring:
         _require_name(loaded, known)
     _require_own_key(loaded, directory, "index", model.Usage.M7)
     _require_own_key(loaded, directory, "audit_signing", model.Usage.S0)
-    for name, profile in loaded.profiles().items():
-        _require_profile_key(loaded, directory, name, profile)
+    for need in _needs(loaded):
+        _require_key(loaded, directory, need)
     names = {key.name for key in directory}
     for number, section in enumerate(loaded.config.grants):
         for key in section.keys:
@@ -133,17 +138,48 @@ def _require_own_key(
         raise ConfigError(loaded.path, f"keys.{option}", text)
 
 
-def _require_profile_key(
-    loaded: Loaded, directory: model.KeyDirectory, name: str, profile: Profile
-) -> None:
-    modes = ENCIPHERING if isinstance(profile, RsaFieldProfile) else DECIPHERING
-    versions = directory.versions(profile.key)
-    if not any(k.usage is model.Usage.D1 and k.mode in modes for k in versions):
+@dataclass(frozen=True, slots=True)
+class _Need:
+    """A key that an option of the configuration names, and what the key must be."""
+
+    option: str
+    key: str
+    usage: model.Usage
+    modes: frozenset[model.Mode]
+
+
+def _needs(loaded: Loaded) -> Iterator[_Need]:
+    """Give every key that profiles, schemes, scripts and DUKPT name."""
+    for name, profile in loaded.profiles().items():
+        modes = frozenset({profile.mode})
+        yield _Need(f"profiles.{name}.key", profile.key, profile.usage, modes)
+    for name, scheme in loaded.verification().items():
+        if isinstance(scheme, Ibm3624Scheme):
+            yield _Need(f"verification.{name}.key", scheme.key, model.Usage.V1, VALUES)
+            continue
+        for index, pvk in scheme.keys.items():
+            yield _Need(f"verification.{name}.keys.{index}", pvk, model.Usage.V2, VALUES)
+    for name, script in loaded.scripts().items():
+        for place, key, usage in (
+            ("confidentiality", script.confidentiality, model.Usage.E1),
+            ("integrity", script.integrity, model.Usage.E2),
+            ("cryptograms", script.cryptograms, model.Usage.E0),
+        ):
+            if key is not None:
+                yield _Need(f"scripts.{name}.{place}", key, usage, DERIVING)
+    for base, variant in loaded.config.dukpt.tdes_variants.items():
+        for half in (base, variant):
+            yield _Need(f"dukpt.tdes_variants.{base}", half, model.Usage.B0, DERIVING)
+
+
+def _require_key(loaded: Loaded, directory: model.KeyDirectory, need: _Need) -> None:
+    versions = directory.versions(need.key)
+    if not any(key.usage is need.usage and key.mode in need.modes for key in versions):
         text = (
-            f"the key ring has no key {profile.key} of usage D1 and mode "
-            f"{' or '.join(sorted(modes))}: add it or correct the name"
+            f"the key ring has no key {need.key} of usage {need.usage} and mode "
+            f"{' or '.join(sorted(need.modes))}: add it or correct the name"
         )
-        raise ConfigError(loaded.path, f"profiles.{name}.key", text)
+        raise ConfigError(loaded.path, need.option, text)
 
 
 def utc_now() -> datetime:

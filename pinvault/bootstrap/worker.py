@@ -32,10 +32,10 @@ from pinvault.clearzone.zone import ClearZone
 from pinvault.config import Loaded, RunMode
 from pinvault.model import keys as model
 from pinvault.operations.admission import Admission
-from pinvault.operations.encrypt_pin import EncryptPin
-from pinvault.operations.encrypt_pin_change import EncryptPinChange
+from pinvault.operations.desk import Desk
 from pinvault.operations.keys import Keys
 from pinvault.operations.route import Router
+from pinvault.operations.schemes import Schemes
 from pinvault.policy.grants import Grants
 from pinvault.policy.limits import Limits, Nonces
 from pinvault.policy.pan_index import PanIndex
@@ -195,29 +195,37 @@ def _build_gate(ground: Ground) -> Gate:
 
 
 def _methods(ground: Ground, admission: Admission) -> tuple[Method[Any], ...]:
-    """Build the use cases, and the services over them."""
+    """Build the use cases, the services over them, and list what the role serves of them."""
+    loaded, device = ground.loaded, ground.device
+    config = loaded.config
     router = Router(
         keys=ground.directory,
-        profiles=ground.loaded.profiles(),
-        admission=admission,
+        profiles=loaded.profiles(),
         today=utc_today,
+        variants=config.dukpt.tdes_variants,
     )
-    zone = ClearZone(
-        ground.device,
-        spend=Nonces(ground.table).spend,
-        now=time.time,
-        quantum_s=ground.loaded.config.protection.refusal_quantum_ms / 1000,
-    )
-    pin_blocks = PinBlockService(
-        encrypt_pin=EncryptPin(router, zone), encrypt_pin_change=EncryptPinChange(router, zone)
+    desk = Desk(
+        router=router,
+        schemes=Schemes(
+            router=router, verification=loaded.verification(), scripts=loaded.scripts()
+        ),
+        admission=admission,
+        zone=ClearZone(
+            device,
+            spend=Nonces(ground.table).spend,
+            now=time.time,
+            quantum_s=config.protection.refusal_quantum_ms / 1000,
+            ksn_window_s=config.dukpt.replay_window_s,
+        ),
     )
     keys = Keys(
         directory=ground.directory,
         admission=admission,
-        public_half=ground.device.public_key,
+        public_half=device.public_key,
         today=utc_today,
     )
-    return (*pin_blocks.methods(), *KeyService(keys=keys).methods())
+    every = (*PinBlockService(desk).methods(), *KeyService(keys=keys).methods())
+    return tuple(method for method in every if config.role.serves(method.name))
 
 
 def _listening(loaded: Loaded, log: Log, port: int) -> Listening:

@@ -1,19 +1,64 @@
 """Turns PINs into enciphered PIN blocks and back, the cipher running in the HSM.
 
 Rules:
-- Formats 0, 1 and 3 are one TDES-ECB block (ISO 9564-1:2017, 9.3.2 to 9.3.5).
+- Every format but one is a single TDES-ECB block (ISO 9564-1:2017, 9.3.2 to 9.3.5).
 - Format 4 is two AES-ECB blocks with the PAN field added between them (9.3.6), so
   that the random half of the PIN field covers the PIN before the PAN is added.
+- Under DUKPT the working key lives for one turn: inside the HSM when it is derived from an
+  AES key, in this process when from a TDES one (see `dukpt.tdes`).
 - Random fill comes from the HSM.
 """
 
-from hsm.device import Device
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
+
+from hsm.device import Device, KeyCipher
+from pinvault.clearzone.dukpt import aes, tdes
 from pinvault.clearzone.iso9564 import format0, format1, format3, format4
 from pinvault.clearzone.iso9564.fields import DIGIT_NIBBLES, xor
+from pinvault.clearzone.legacy import eci2, eci3, mastercard35, oem1, visa2, visa3, visa4
+from pinvault.clearzone.parcels import BlockToMake, SealedBlock, Transaction
 from pinvault.clearzone.pin import Pin
 from pinvault.model.call import Deadline
+from pinvault.model.keys import Key
 from pinvault.model.pan import Pan
 from pinvault.model.pins import Format
+
+UNBOUND: Mapping[Format, Callable[[bytes], Pin]] = MappingProxyType(
+    {
+        Format.ISO_1: format1.decode,
+        Format.OEM_1: oem1.decode,
+        Format.ECI_2: eci2.decode,
+        Format.ECI_3: eci3.decode,
+        Format.VISA_2: visa2.decode,
+        Format.VISA_3: visa3.decode,
+    }
+)
+BOUND: Mapping[Format, Callable[[bytes, Pan], Pin]] = MappingProxyType(
+    {
+        Format.ISO_0: format0.decode,
+        Format.ISO_3: format3.decode,
+        Format.VISA_4: visa4.decode,
+        Format.PLUS: visa4.decode,
+        Format.MASTERCARD_35: mastercard35.decode,
+    }
+)
+
+
+class _HeldKey:
+    """A key of the HSM as a cipher."""
+
+    __slots__ = ("_deadline", "_device", "_key_id")
+
+    def __init__(self, device: Device, key_id: str, deadline: Deadline) -> None:
+        self._device, self._key_id, self._deadline = device, key_id, deadline
+
+    def encipher(self, blocks: bytes) -> bytes:
+        return self._device.encipher(self._key_id, blocks, timeout=self._deadline.remaining())
+
+    def decipher(self, blocks: bytes) -> bytes:
+        return self._device.decipher(self._key_id, blocks, timeout=self._deadline.remaining())
 
 
 class BlockCipher:
@@ -22,70 +67,82 @@ class BlockCipher:
     def __init__(self, device: Device) -> None:
         self._device = device
 
-    def encipher(
-        self,
-        pin: Pin,
-        *,
-        key_id: str,
-        block_format: Format,
-        pan: Pan | None,
-        deadline: Deadline,
-    ) -> bytes:
-        """Give the PIN block: 8 bytes for formats 0, 1 and 3, 16 for format 4."""
-        if block_format is Format.ISO_4:
-            random = self._random(format4.RANDOM_BYTES, deadline)
-            inner = self._ecb(key_id, format4.pin_field(pin, random), deadline)
-            return self._ecb(key_id, xor(inner, format4.pan_field(_bound(pan))), deadline)
-        return self._ecb(key_id, self._clear_block(pin, block_format, pan, deadline), deadline)
+    def encipher(self, pin: Pin, target: BlockToMake, deadline: Deadline) -> bytes:
+        """Give the PIN block: 16 bytes for format 4, 8 for the others.
 
-    def decipher(
-        self,
-        block: bytes,
-        *,
-        key_id: str,
-        block_format: Format,
-        pan: Pan | None,
-        deadline: Deadline,
-    ) -> Pin:
-        """Open a PIN block of 8 or 16 bytes, or raise Malformed."""
-        clear = self._device.decipher(key_id, block, timeout=deadline.remaining())
-        match block_format:
+        ValueError for a format that a PIN may not go out in; the policy has seen to it.
+        """
+        pan, random = target.pan, partial(self._random, deadline=deadline)
+        match target.format:
             case Format.ISO_0:
-                return format0.decode(clear, _bound(pan))
+                clear = format0.encode(pin, _bound(pan))
             case Format.ISO_1:
-                return format1.decode(clear)
+                clear = format1.encode(pin, random(format1.RANDOM_BYTES))
             case Format.ISO_3:
-                return format3.decode(clear, _bound(pan))
+                clear = format3.encode(pin, _bound(pan), _letters(random))
             case Format.ISO_4:
-                inner = xor(clear, format4.pan_field(_bound(pan)))
-                field = self._device.decipher(key_id, inner, timeout=deadline.remaining())
-                return format4.read_pin_field(field)
+                clear = format4.pin_field(pin, random(format4.RANDOM_BYTES))
+            case _:
+                raise ValueError("a PIN does not go out in this format")
+        second = format4.pan_field(_bound(pan)) if target.format is Format.ISO_4 else None
 
-    def _clear_block(
+        def work(cipher: KeyCipher) -> bytes:
+            block = cipher.encipher(clear)
+            return block if second is None else cipher.encipher(xor(block, second))
+
+        return self._under(target.key, target.transaction, work, deadline)
+
+    def decipher(self, source: SealedBlock, deadline: Deadline) -> bytes:
+        """Give what `read` reads: the clear block, or the PIN field of format 4."""
+        second = format4.pan_field(_bound(source.pan)) if source.format is Format.ISO_4 else None
+
+        def work(cipher: KeyCipher) -> bytes:
+            clear = cipher.decipher(source.ciphertext)
+            return clear if second is None else cipher.decipher(xor(clear, second))
+
+        return self._under(source.key, source.transaction, work, deadline)
+
+    def _under(
         self,
-        pin: Pin,
-        block_format: Format,
-        pan: Pan | None,
+        key: Key,
+        transaction: Transaction | None,
+        work: Callable[[KeyCipher], bytes],
         deadline: Deadline,
     ) -> bytes:
-        if block_format is Format.ISO_1:
-            return format1.encode(pin, self._random(format1.RANDOM_BYTES, deadline))
-        if block_format is Format.ISO_3:
-            return format3.encode(pin, _bound(pan), self._letters(deadline))
-        return format0.encode(pin, _bound(pan))
+        """Do the work under the key, or under the working key of its transaction."""
+        if transaction is None:
+            return work(_HeldKey(self._device, key.id, deadline))
+        ksn, variant = transaction.dukpt.ksn, transaction.variant
+        if variant is None:
+            path = aes.path_to_pin_key(
+                ksn, base=key.algorithm, working_key=transaction.dukpt.working_key
+            )
+            return self._device.with_derived(key.id, path, work, timeout=deadline.remaining())
+        left, right = (_HeldKey(self._device, half.id, deadline) for half in (key, variant))
+        with tdes.pin_key(
+            ksn, encipher_left=left.encipher, encipher_right=right.encipher
+        ) as working_key:
+            return work(working_key)
 
-    def _letters(self, deadline: Deadline) -> bytes:
-        """Draw the fill of format 3 until there is enough of it."""
-        fill = b""
-        while len(fill) < DIGIT_NIBBLES:
-            fill += format3.fill_from(self._random(format3.RANDOM_BYTES, deadline))
-        return fill
-
-    def _ecb(self, key_id: str, block: bytes, deadline: Deadline) -> bytes:
-        return self._device.encipher(key_id, block, timeout=deadline.remaining())
-
-    def _random(self, length: int, deadline: Deadline) -> bytes:
+    def _random(self, length: int, *, deadline: Deadline) -> bytes:
         return self._device.random(length, timeout=deadline.remaining())
+
+
+def read(clear: bytes, block_format: Format, pan: Pan | None) -> Pin:
+    """Read what `decipher` gave, or raise Malformed."""
+    if block_format is Format.ISO_4:
+        return format4.read_pin_field(clear)
+    if block_format in BOUND:
+        return BOUND[block_format](clear, _bound(pan))
+    return UNBOUND[block_format](clear)
+
+
+def _letters(random: Callable[[int], bytes]) -> bytes:
+    """Draw the fill of format 3 until there is enough of it."""
+    fill = b""
+    while len(fill) < DIGIT_NIBBLES:
+        fill += format3.fill_from(random(format3.RANDOM_BYTES))
+    return fill
 
 
 def _bound(pan: Pan | None) -> Pan:

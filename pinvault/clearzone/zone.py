@@ -3,80 +3,80 @@
 Rules:
 - What an operation names has been resolved and granted before it comes here.
 - A PIN is open between two lines of one method, in a `with` block that wipes it.
-- An envelope is spent as soon as it proves authentic and in its time, whatever comes after.
+- Whatever one call makes, it makes all of it or none.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from dataclasses import dataclass
+from typing import TypeVar
 
 from hsm.device import Device
+from pinvault.clearzone import drawing, emv
+from pinvault.clearzone.batch.pans import admit
+from pinvault.clearzone.batch.translate import Translated, translate
+from pinvault.clearzone.emv import Script, ScriptToMake
 from pinvault.clearzone.encipher import BlockCipher
-from pinvault.clearzone.envelope.jwe import Opened, open_jwe
-from pinvault.clearzone.envelope.rsa_field import make_field
+from pinvault.clearzone.envelope import make_envelope
 from pinvault.clearzone.one_face import one_face
-from pinvault.clearzone.opening import length_of
-from pinvault.clearzone.pin import Malformed, Pin
+from pinvault.clearzone.parcels import (
+    BlockToMake,
+    EnvelopeToMake,
+    Method,
+    OffsetMethod,
+    OffsetReference,
+    Reference,
+    Sealed,
+    SealedBlock,
+    ToMake,
+)
+from pinvault.clearzone.pin import Pin
+from pinvault.clearzone.sources import Opening, Sources, SpendNonce
+from pinvault.clearzone.strength import weak
+from pinvault.clearzone.values import Values
+from pinvault.clearzone.verification.compare import same_pin
 from pinvault.model.call import Deadline
 from pinvault.model.errors import Reason, Refusal
 from pinvault.model.keys import Key
 from pinvault.model.pan import Pan
-from pinvault.model.pins import Format
-from pinvault.model.profiles import RsaFieldProfile, SealedJweProfile
+from pinvault.model.pin_rules import PinRules
+from pinvault.model.profiles import PinLength
+from pinvault.model.verification import PinOffset, Pvv
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SealedBlock:
-    """A PIN block of 8 or 16 bytes, with the key that deciphers it."""
-
-    key: Key
-    format: Format
-    pan: Pan | None
-    ciphertext: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SealedEnvelope:
-    """A sealed PIN, with the key versions that may open it, by `name/version`."""
-
-    profile: SealedJweProfile
-    keys: Mapping[str, Key]
-    pan: Pan | None
-    ciphertext: bytes = field(repr=False)
-
-
+DAY_S = 86_400.0
 T = TypeVar("T")
-Sealed = SealedBlock | SealedEnvelope
+Value = Pvv | PinOffset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BlockToMake:
-    """A PIN block to be made, with the key that enciphers it."""
+class Terms:
+    """On what terms a call opens and accepts PINs: its deadline, and what its grant says."""
 
-    key: Key
-    format: Format
-    pan: Pan | None
+    deadline: Deadline
+    pin_length: PinLength | None = None
+    rules: PinRules | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FieldToMake:
-    """A partner's field to be made, with the partner's key."""
+class RandomMethod:
+    """A PIN of so many random digits."""
 
-    key: Key
-    profile: RsaFieldProfile
+    length: int
 
 
-class SpendNonce(Protocol):
-    """Marks a nonce as used until `until` (Unix seconds); False when it was used before."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changed:
+    """What became of a change: `made` is None when the current PIN was wrong."""
 
-    def __call__(self, nonce: bytes, *, until: float, now: float) -> bool: ...
+    made: Value | bytes | None
+    openers: tuple[Key, ...]
 
 
 class ClearZone:
     """Opens PIN sources and makes PIN targets, in one breath.
 
-    `now` gives Unix seconds; `quantum_s` is the time class of refusals, in seconds.
+    `now` gives Unix seconds; `quantum_s` is the time class of refusals, in seconds;
+    `ksn_window_s` is how long a DUKPT key serial number stays spent.
     """
 
     def __init__(
@@ -86,96 +86,243 @@ class ClearZone:
         spend: SpendNonce,
         now: Callable[[], float],
         quantum_s: float,
+        ksn_window_s: float = DAY_S,
     ) -> None:
         self._device = device
         self._cipher = BlockCipher(device)
-        self._spend = spend
-        self._now = now
+        self._values = Values(device)
+        self._sources = Sources(
+            device=device, cipher=self._cipher, spend=spend, now=now, ksn_window_s=ksn_window_s
+        )
         self._quantum_s = quantum_s
 
-    def encrypt_block(
-        self, source: Sealed, target: BlockToMake, *, deadline: Deadline
-    ) -> tuple[bytes, Key]:
-        """Give the PIN block of 8 or 16 bytes, and the key that opened the source."""
-        return self._one_face(lambda: self._to_block(source, target, deadline), deadline)
+    def encrypt(self, source: Sealed, target: ToMake, terms: Terms) -> tuple[bytes | str, Key]:
+        """Give the PIN block of 8 or 16 bytes or the envelope, and what opened the source."""
+        return self._one_face(lambda: self._encrypt(source, target, terms), terms)
 
     def encrypt_fields(
-        self, sources: tuple[Sealed, ...], target: FieldToMake, *, deadline: Deadline
+        self, sources: tuple[Sealed, ...], target: EnvelopeToMake, terms: Terms
     ) -> tuple[tuple[str, ...], tuple[Key, ...]]:
         """Give one partner field a source, or none at all, and the keys that opened the sources."""
-        return self._one_face(lambda: self._to_fields(sources, target, deadline), deadline)
+        return self._one_face(lambda: self._encrypt_fields(sources, target, terms), terms)
 
-    def _one_face(self, work: Callable[[], T], deadline: Deadline) -> T:
-        return one_face(work, quantum_s=self._quantum_s, deadline=deadline)
+    def translate_batch(
+        self, blocks: bytes, pans: bytes, source: SealedBlock, target: BlockToMake, terms: Terms
+    ) -> Translated:
+        """Translate a column of PIN blocks; see `batch.translate`."""
+        return self._one_face(
+            lambda: self._translate_batch(blocks, pans, source, target, terms), terms
+        )
 
-    def _to_block(
-        self, source: Sealed, target: BlockToMake, deadline: Deadline
-    ) -> tuple[bytes, Key]:
-        pin, opener = self._open(source, deadline)
+    def verify(
+        self, source: Sealed, reference: Reference, pan: Pan, terms: Terms
+    ) -> tuple[bool, Key]:
+        """Tell whether the PIN is the one that the reference stands for, and what opened it."""
+        return self._one_face(lambda: self._verify(source, reference, pan, terms), terms)
+
+    def value_of(self, source: Sealed, method: Method, pan: Pan, terms: Terms) -> tuple[Value, Key]:
+        """Give the verification value of a PIN that the rules allow, and what opened it."""
+        return self._one_face(lambda: self._value_of(source, method, pan, terms), terms)
+
+    def change(
+        self,
+        current: Sealed,
+        new: Sealed,
+        reference: Reference,
+        target: BlockToMake | None,
+        pan: Pan,
+        terms: Terms,
+    ) -> Changed:
+        """Verify the current PIN, and only then make what stands for the new one.
+
+        That is `target` where it is given, else a value by the reference's method.
+        """
+        return self._one_face(
+            lambda: self._change(current, new, reference, target, pan, terms), terms
+        )
+
+    def generate(
+        self,
+        method: RandomMethod | OffsetMethod | OffsetReference,
+        target: ToMake,
+        value: Method | None,
+        pan: Pan,
+        terms: Terms,
+    ) -> tuple[bytes | str, Value | None]:
+        """Give a new PIN in its target, and its verification value where a method is given."""
+        return self._one_face(lambda: self._generate(method, target, value, pan, terms), terms)
+
+    def script(
+        self, new: Sealed, current: Sealed | None, to_make: ScriptToMake, terms: Terms
+    ) -> tuple[Script, tuple[Key, ...]]:
+        """Give the data and MAC of an issuer script, and the keys that opened the sources."""
+        return self._one_face(lambda: self._script(new, current, to_make, terms), terms)
+
+    def _one_face(self, work: Callable[[], T], terms: Terms) -> T:
+        return one_face(work, quantum_s=self._quantum_s, deadline=terms.deadline)
+
+    def _begin(self, terms: Terms) -> Opening:
+        return self._sources.begin(terms.deadline, terms.pin_length)
+
+    def _encrypt(self, source: Sealed, target: ToMake, terms: Terms) -> tuple[bytes | str, Key]:
+        pin, opener = self._begin(terms).open(source)
         with pin:
-            block = self._cipher.encipher(
-                pin,
-                key_id=target.key.id,
-                block_format=target.format,
-                pan=target.pan,
-                deadline=deadline,
-            )
-        return block, opener
+            return self._make(pin, target, terms), opener
 
-    def _to_fields(
-        self, sources: tuple[Sealed, ...], target: FieldToMake, deadline: Deadline
+    def _encrypt_fields(
+        self, sources: tuple[Sealed, ...], target: EnvelopeToMake, terms: Terms
     ) -> tuple[tuple[str, ...], tuple[Key, ...]]:
-        pins: list[Pin] = []
-        openers: list[Key] = []
         with ExitStack() as wiping:
-            for source in sources:
-                pin, opener = self._open(source, deadline)
-                pins.append(wiping.enter_context(pin))
-                openers.append(opener)
-            fields = tuple(self._to_field(pin, target, deadline) for pin in pins)
-        return fields, tuple(openers)
+            pins, openers = self._open_all(sources, wiping, terms)
+            return tuple(self._envelope(pin, target, terms) for pin in pins), openers
 
-    def _to_field(self, pin: Pin, target: FieldToMake, deadline: Deadline) -> str:
-        if not target.profile.pin_length.allows(length_of(pin)):
-            raise Malformed
-        return make_field(
+    def _open_all(
+        self, sources: tuple[Sealed, ...], wiping: ExitStack, terms: Terms
+    ) -> tuple[list[Pin], tuple[Key, ...]]:
+        opening, pins, openers = self._begin(terms), [], []
+        for source in sources:
+            pin, opener = opening.open(source)
+            pins.append(wiping.enter_context(pin))
+            openers.append(opener)
+        return pins, tuple(openers)
+
+    def _translate_batch(
+        self, blocks: bytes, pans: bytes, source: SealedBlock, target: BlockToMake, terms: Terms
+    ) -> Translated:
+        device, deadline = self._device, terms.deadline
+        rated = source.format.needs_pan_rate or target.format.needs_pan_rate
+        return translate(
+            blocks,
+            admit(pans, accounts_once=rated) if pans else None,
+            source=source.format,
+            target=target.format,
+            decipher=lambda data: device.decipher(
+                source.key.id, data, timeout=deadline.remaining()
+            ),
+            encipher=lambda data: device.encipher(
+                target.key.id, data, timeout=deadline.remaining()
+            ),
+            random=lambda length: device.random(length, timeout=deadline.remaining()),
+            pin_length=terms.pin_length or PinLength(),
+        )
+
+    def _verify(
+        self, source: Sealed, reference: Reference, pan: Pan, terms: Terms
+    ) -> tuple[bool, Key]:
+        opening = self._begin(terms)
+        pin, opener = opening.open(source)
+        with pin:
+            return self._matches(pin, reference, pan, opening), opener
+
+    def _matches(self, pin: Pin, reference: Reference, pan: Pan, opening: Opening) -> bool:
+        if not isinstance(reference, SealedBlock):
+            return self._values.match(pin, reference, pan=pan, deadline=opening.deadline)
+        other, _ = opening.open(reference)
+        with other:
+            return same_pin(pin, other)
+
+    def _value_of(
+        self, source: Sealed, method: Method, pan: Pan, terms: Terms
+    ) -> tuple[Value, Key]:
+        pin, opener = self._begin(terms).open(source)
+        with pin:
+            _require_strong(pin, None, terms)
+            return self._values.of(pin, method, pan=pan, deadline=terms.deadline), opener
+
+    def _change(
+        self,
+        current: Sealed,
+        new: Sealed,
+        reference: Reference,
+        target: BlockToMake | None,
+        pan: Pan,
+        terms: Terms,
+    ) -> Changed:
+        opening = self._begin(terms)
+        with ExitStack() as wiping:
+            old_pin, old_opener = opening.open(current)
+            wiping.enter_context(old_pin)
+            new_pin, new_opener = opening.open(new)
+            wiping.enter_context(new_pin)
+            openers = (old_opener, new_opener)
+            if not self._matches(old_pin, reference, pan, opening):
+                return Changed(made=None, openers=openers)
+            _require_strong(new_pin, old_pin, terms)
+            if target is not None:
+                made: Value | bytes = self._cipher.encipher(new_pin, target, terms.deadline)
+            else:
+                made = self._values.of(
+                    new_pin, _method_of(reference), pan=pan, deadline=terms.deadline
+                )
+            return Changed(made=made, openers=openers)
+
+    def _generate(
+        self,
+        method: RandomMethod | OffsetMethod | OffsetReference,
+        target: ToMake,
+        value: Method | None,
+        pan: Pan,
+        terms: Terms,
+    ) -> tuple[bytes | str, Value | None]:
+        with self._generated(method, pan, terms) as pin:
+            made = self._make(pin, target, terms)
+            if value is None:
+                return made, None
+            return made, self._values.of(pin, value, pan=pan, deadline=terms.deadline)
+
+    def _generated(
+        self, method: RandomMethod | OffsetMethod | OffsetReference, pan: Pan, terms: Terms
+    ) -> Pin:
+        deadline = terms.deadline
+        match method:
+            case RandomMethod():
+                return drawing.draw(
+                    method.length,
+                    rules=terms.rules,
+                    random=lambda n: self._device.random(n, timeout=deadline.remaining()),
+                )
+            case OffsetMethod():
+                return self._values.natural_pin(method, pan=pan, deadline=deadline)
+            case OffsetReference():
+                return self._values.pin_from_offset(
+                    method.method, method.value, pan=pan, deadline=deadline
+                )
+
+    def _script(
+        self, new: Sealed, current: Sealed | None, to_make: ScriptToMake, terms: Terms
+    ) -> tuple[Script, tuple[Key, ...]]:
+        sources = (new,) if current is None else (new, current)
+        with ExitStack() as wiping:
+            pins, openers = self._open_all(sources, wiping, terms)
+            old_pin = pins[1] if current is not None else None
+            _require_strong(pins[0], old_pin, terms)
+            script = emv.make_script(
+                pins[0], old_pin, to_make, device=self._device, deadline=terms.deadline
+            )
+            return script, openers
+
+    def _make(self, pin: Pin, target: ToMake, terms: Terms) -> bytes | str:
+        if isinstance(target, BlockToMake):
+            return self._cipher.encipher(pin, target, terms.deadline)
+        return self._envelope(pin, target, terms)
+
+    def _envelope(self, pin: Pin, target: EnvelopeToMake, terms: Terms) -> str:
+        return make_envelope(
             pin,
             profile=target.profile,
-            key_id=target.key.id,
+            key=target.key,
+            pan=target.pan,
             device=self._device,
-            deadline=deadline,
+            deadline=terms.deadline,
         )
 
-    def _open(self, source: Sealed, deadline: Deadline) -> tuple[Pin, Key]:
-        if isinstance(source, SealedBlock):
-            pin = self._cipher.decipher(
-                source.ciphertext,
-                key_id=source.key.id,
-                block_format=source.format,
-                pan=source.pan,
-                deadline=deadline,
-            )
-            return pin, source.key
-        opened = open_jwe(
-            source.ciphertext, keys=source.keys, device=self._device, deadline=deadline
-        )
-        self._use_up(opened, source)
-        return opened.pin(source.profile.pin_length), source.keys[opened.key_id]
 
-    def _use_up(self, opened: Opened, source: SealedEnvelope) -> None:
-        """Spend an authentic envelope once, in its time, for the PAN that it was bound to."""
-        now, skew = self._now(), source.profile.clock_skew_s
-        if now > opened.expires + skew:
-            raise Refusal(Reason.ENVELOPE_EXPIRED, cause="expired")
-        if opened.expires > now + source.profile.max_age_s + skew:
-            raise Malformed("lives-too-long")
-        if not self._spend(opened.nonce, until=opened.expires + skew + 1, now=now):
-            raise Refusal(Reason.ENVELOPE_REPLAYED, cause="replayed")
-        if not _bound_as_it_should(opened.pan, source):
-            raise Malformed("bound-to-another-pan")
+def _require_strong(pin: Pin, current: Pin | None, terms: Terms) -> None:
+    if terms.rules is not None and weak(pin, rules=terms.rules, current=current):
+        raise Refusal(Reason.PIN_WEAK)
 
 
-def _bound_as_it_should(bound: Pan | None, source: SealedEnvelope) -> bool:
-    if bound is None:
-        return not source.profile.bind_pan
-    return source.pan is not None and bound.same_as(source.pan)
+def _method_of(reference: Reference) -> Method:
+    if isinstance(reference, SealedBlock):
+        raise TypeError("a change that compares blocks makes a block")
+    return reference.method

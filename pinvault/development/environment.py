@@ -3,7 +3,8 @@
 Rules:
 - A folder without its record was interrupted and is made again from nothing; one with it
   is used as it is, until its certificates are about to end.
-- The zone keys are known to stand-ins outside the token, as those of real partners are.
+- Zone, base derivation and issuer master keys are known to stand-ins outside the token, as
+  those of real partners are.
 """
 
 import json
@@ -27,12 +28,14 @@ from hsm.provisioning import KeySpec
 from hsm.token import TokenLocation
 from hsm.vocabulary import Algorithm, Mode, Usage
 from pinvault.development.certificates import VALID_FOR, Authority, write_pair
-from pinvault.development.partner import Partner
+from pinvault.development.partner import Partner, Phone
 
 TRUST_DOMAIN = "spiffe://pinvault.test"
 CLIENTS = ("card-app", "switch", "nobody")
-LAYOUT = 1
+LAYOUT = 2
 _RECORD = "environment.json"
+# What makes the variant of a TDES base derivation key (ANSI X9.24-1:2009, A.6).
+KEY_VARIANT = bytes.fromhex("C0C0C0C000000000C0C0C0C000000000")
 _TOKEN_LABEL = "pinvault-development"  # noqa: S105 - a label
 _MARGIN = timedelta(days=7)
 
@@ -67,8 +70,12 @@ class Environment:
         """The stand-in for Interswitch."""
         return Partner.load(self.partners / "interswitch.key")
 
+    def phone(self) -> Phone:
+        """The stand-in for a cardholder's phone."""
+        return Phone.load(self.partners / "phone.key")
+
     def zone_key(self, name: str) -> bytes:
-        """The value of a zone key, as the stand-in at its other end knows it."""
+        """The value of a key, as the stand-in at its other end knows it."""
         return bytes.fromhex((self.partners / f"{name}.hex").read_text())
 
     def variables(self) -> dict[str, str]:
@@ -125,8 +132,9 @@ def _unpacked(environ: Mapping[str, str]) -> Path | None:
 
 
 def _make_keys(environment: Environment, location: TokenLocation) -> list[KeyEntry]:
-    partner = Partner.make()
+    partner, agreeing = Partner.make(), Phone.make()
     partner.save(environment.partners / "interswitch.key")
+    agreeing.save(environment.partners / "phone.key")
     return [
         provisioning.generate(location, _spec("index", Usage.M7, Algorithm.HMAC_SHA256, Mode.G)),
         provisioning.generate(
@@ -144,19 +152,55 @@ def _make_keys(environment: Environment, location: TokenLocation) -> list[KeyEnt
         _zone_key(environment, location, "zpk-switch", Algorithm.TDES_3KEY, Mode.E),
         _zone_key(environment, location, "zpk-terminal-aes", Algorithm.AES_256, Mode.D),
         _zone_key(environment, location, "zpk-switch-aes", Algorithm.AES_256, Mode.E),
+        provisioning.generate(
+            location, _spec("pin-wrap", Usage.K0, Algorithm.RSA_2048, Mode.D, jwa="RSA-OAEP")
+        ),
+        provisioning.generate(location, _spec("pin-agree", Usage.K3, Algorithm.EC_P256, Mode.X)),
+        provisioning.import_public_key(
+            location,
+            _spec("phone-agree", Usage.K3, Algorithm.EC_P256, Mode.E),
+            agreeing.spki(),
+        ),
+        provisioning.generate(location, _spec("pvk-visa", Usage.V2, Algorithm.TDES_2KEY, Mode.C)),
+        provisioning.generate(location, _spec("pvk-ibm", Usage.V1, Algorithm.TDES_2KEY, Mode.C)),
+        *_known_keys(environment, location),
+    ]
+
+
+def _known_keys(environment: Environment, location: TokenLocation) -> list[KeyEntry]:
+    """Make the base derivation keys and issuer master keys, which terminals and cards stem from."""
+    legacy = _random_key(Algorithm.TDES_2KEY)
+    variant = bytes(one ^ other for one, other in zip(legacy, KEY_VARIANT, strict=True))
+    wanted = (
+        ("bdk-terminal", Usage.B0, Algorithm.AES_128, None),
+        ("bdk-legacy", Usage.B0, Algorithm.TDES_2KEY, legacy),
+        ("bdk-legacy-variant", Usage.B0, Algorithm.TDES_2KEY, variant),
+        ("imk-ac", Usage.E0, Algorithm.TDES_2KEY, None),
+        ("imk-smc", Usage.E1, Algorithm.TDES_2KEY, None),
+        ("imk-smi", Usage.E2, Algorithm.TDES_2KEY, None),
+    )
+    return [
+        _known_key(environment, location, _spec(name, usage, algorithm, Mode.X), value)
+        for name, usage, algorithm, value in wanted
     ]
 
 
 def _zone_key(
     environment: Environment, location: TokenLocation, name: str, algorithm: Algorithm, mode: Mode
 ) -> KeyEntry:
-    value = _random_key(algorithm)
-    path = environment.partners / f"{name}.hex"
+    return _known_key(environment, location, _spec(name, Usage.P0, algorithm, mode), None)
+
+
+def _known_key(
+    environment: Environment, location: TokenLocation, spec: KeySpec, value: bytes | None
+) -> KeyEntry:
+    """Import a key whose value the stand-in at its other end knows too."""
+    value = value or _random_key(spec.algorithm)
+    path = environment.partners / f"{spec.name}.hex"
     path.touch(mode=0o600)
     path.write_text(value.hex())
-    spec = _spec(name, Usage.P0, algorithm, mode)
     return provisioning.import_secret(
-        location, spec, value, check_value=check_value(value, algorithm)
+        location, spec, value, check_value=check_value(value, spec.algorithm)
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 RSA_BITS = 2048
 
@@ -35,20 +35,11 @@ class Partner:
 
     def save(self, path: Path) -> None:
         """Write the key, readable by its owner only."""
-        path.touch(mode=0o600)
-        path.write_bytes(
-            self.key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
+        _save(self.key, path)
 
     def spki(self) -> bytes:
         """Give the public half, as DER SubjectPublicKeyInfo."""
-        return self.key.public_key().public_bytes(
-            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+        return _spki(self.key)
 
     def open_field(self, field: str) -> str:
         """Open a field: hex, PKCS#1 v1.5, hex of the ASCII digits. For tests."""
@@ -58,3 +49,48 @@ class Partner:
     def confirms(self, field: str, pin: str) -> bool:
         """Say whether a field holds a PIN."""
         return hmac.compare_digest(self.open_field(field), pin)
+
+
+@dataclass(frozen=True, slots=True)
+class Phone:
+    """A cardholder's phone with a P-256 key, to which a PIN can be sent."""
+
+    key: ec.EllipticCurvePrivateKey
+
+    @classmethod
+    def make(cls) -> "Phone":
+        """Make a phone with a fresh key."""
+        return cls(ec.generate_private_key(ec.SECP256R1()))
+
+    @classmethod
+    def load(cls, path: Path) -> "Phone":
+        """Read a phone's key."""
+        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise TypeError("a phone's key is an EC key")
+        return cls(key)
+
+    def save(self, path: Path) -> None:
+        """Write the key, readable by its owner only."""
+        _save(self.key, path)
+
+    def spki(self) -> bytes:
+        """Give the public half, as DER SubjectPublicKeyInfo."""
+        return _spki(self.key)
+
+
+def _save(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, path: Path) -> None:
+    path.touch(mode=0o600)
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+
+
+def _spki(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> bytes:
+    return key.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )

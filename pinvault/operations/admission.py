@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pinvault.model.call import Call
 from pinvault.model.errors import Reason, Refusal
 from pinvault.model.pan import Pan
-from pinvault.policy.grants import Ask, Grants
+from pinvault.policy.grants import Ask, Grant, Grants
 from pinvault.policy.limits import LimitExceeded, Limits, Rate
 from pinvault.policy.pan_index import PanIndex
 from pinvault.policy.shared_table import TableError
@@ -41,8 +41,8 @@ class Admission:
         rate = next((row.per_caller for row in rows if row.per_caller is not None), None)
         self._count(caller=caller, method=method, per_caller=rate)
 
-    def admit(self, call: Call, ask: Ask, pan: Pan | None = None) -> None:
-        """Note the PAN's index; then let the call pass, or refuse."""
+    def admit(self, call: Call, ask: Ask, pan: Pan | None = None) -> Grant:
+        """Note the PAN's index; then let the call pass by the row given back, or refuse."""
         call.notes.pan_index = self.pans.of(pan).hex() if pan is not None else ""
         grant = self.grants.permit(ask, caller=call.caller, method=call.method)
         # A call without a PAN (an unbound envelope to format 1) has no account to keep.
@@ -53,6 +53,7 @@ class Admission:
                 account=self.pans.account_of(pan),
                 per_pan=grant.per_pan,
             )
+        return grant
 
     def _count(
         self,

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-from pinvault.clearzone.zone import ClearZone
 from pinvault.model.call import Call
 from pinvault.model.keys import Key
-from pinvault.model.pins import PinBlockTarget, PinSource, PinTarget
-from pinvault.operations.route import Router, one_pan
+from pinvault.model.pins import PinSource, PinTarget
+from pinvault.operations.desk import Desk
+from pinvault.operations.passage import Passage
+from pinvault.operations.route import one_pan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,23 +23,17 @@ class EncryptedPin:
 class EncryptPin:
     """The use case, with what it stands on."""
 
-    router: Router
-    zone: ClearZone
+    desk: Desk
 
     def __call__(self, call: Call, *, source: PinSource, target: PinTarget) -> EncryptedPin:
         """Encipher the PIN for its target, or refuse."""
-        pan = one_pan(source.pan, target.pan)
-        sealed = self.router.source(source, at="source")
+        desk, pan = self.desk, one_pan(source.pan, target.pan)
+        sealed = desk.router.source(source, caller=call.caller, at="source")
+        to_make = desk.router.target(target, at="target")
+        passage = Passage(sources=(sealed,), targets=(to_make,), pan=pan)
+        terms = passage.admit(call, desk.admission)
 
-        if isinstance(target, PinBlockTarget):
-            block = self.router.block(target, at="target.pin_block")
-            self.router.admit(call, (sealed,), block, pan)
-            ciphertext, opener = self.zone.encrypt_block(sealed, block, deadline=call.deadline)
-            call.notes.opened_by(opener)
-            return EncryptedPin(result=ciphertext, source_key=opener, target_key=block.key)
+        result, opener = desk.zone.encrypt(sealed, to_make, terms)
 
-        field = self.router.partner_field(target.profile, at="target.envelope.profile")
-        self.router.admit(call, (sealed,), field, pan)
-        (text,), (opener,) = self.zone.encrypt_fields((sealed,), field, deadline=call.deadline)
         call.notes.opened_by(opener)
-        return EncryptedPin(result=text, source_key=opener, target_key=field.key)
+        return EncryptedPin(result=result, source_key=opener, target_key=to_make.key)

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
-from pinvault.clearzone.zone import ClearZone
 from pinvault.model.call import Call
 from pinvault.model.keys import Key
 from pinvault.model.pan import Pan
-from pinvault.model.pins import PinSource
-from pinvault.operations.route import Router, one_pan
+from pinvault.model.pins import EnvelopeTarget, PinSource
+from pinvault.operations.desk import Desk
+from pinvault.operations.passage import Passage
+from pinvault.operations.route import one_pan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,8 +25,7 @@ class EncryptedPinChange:
 class EncryptPinChange:
     """The use case, with what it stands on."""
 
-    router: Router
-    zone: ClearZone
+    desk: Desk
 
     def __call__(
         self,
@@ -37,15 +37,17 @@ class EncryptPinChange:
         old_source: PinSource | None,
     ) -> EncryptedPinChange:
         """Encipher both PINs for the partner, or none, or refuse."""
+        desk = self.desk
         one_pan(pan, new_source.pan, old_source.pan if old_source is not None else None)
-        sealed = [self.router.source(new_source, at="new_source")]
+        sealed = [desk.router.source(new_source, caller=call.caller, at="new_source")]
         if old_source is not None:
-            sealed.append(self.router.source(old_source, at="old_source"))
-        field = self.router.partner_field(profile, at="profile")
+            sealed.append(desk.router.source(old_source, caller=call.caller, at="old_source"))
+        field = desk.router.envelope(EnvelopeTarget(profile=profile, pan=pan), at="profile")
         sources = tuple(sealed)
-        self.router.admit(call, sources, field, pan)
+        passage = Passage(sources=sources, targets=(field,), pan=pan)
+        terms = passage.admit(call, desk.admission)
 
-        texts, openers = self.zone.encrypt_fields(sources, field, deadline=call.deadline)
+        texts, openers = desk.zone.encrypt_fields(sources, field, terms)
 
         call.notes.opened_by(*openers)
         return EncryptedPinChange(

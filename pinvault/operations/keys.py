@@ -10,6 +10,8 @@ from pinvault.operations.admission import Admission
 from pinvault.policy.grants import Ask
 
 DEFAULT_PAGE_SIZE = 100
+# The keys of the HSM that clients seal under: usage and mode of use.
+SEALING = {Usage.D1: Mode.D, Usage.K0: Mode.D, Usage.K3: Mode.X}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +64,8 @@ class Keys:
         active = self.directory.find(name, field="key")
         require(
             active,
-            usage=Usage.D1,
-            modes=frozenset({Mode.D}),
+            usage=active.usage if active.usage in SEALING else Usage.D1,
+            modes=frozenset({SEALING.get(active.usage, Mode.D)}),
             enciphers=True,  # the client does, under the public half
             today=self.today(),
             field="key",

@@ -1,4 +1,4 @@
-"""Finds what a call names: keys and profiles that exist, fit their place, and are granted.
+"""Finds what a call names: keys, profiles and schemes that exist, fit their place, and are granted.
 
 Rules:
 - Existence, usage, mode, state, cryptoperiod, algorithm and format are checked here, in
@@ -6,106 +6,155 @@ Rules:
   been touched by then.
 - All PANs that a call names are the same, compared as text: a format 0 block would not
   notice a change in two of them.
+- A PIN comes in and goes out only in formats that PCI PIN 3-3 knows for it.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 
-from pinvault.clearzone.zone import (
+from pinvault.clearzone.parcels import (
     BlockToMake,
-    FieldToMake,
+    EnvelopeToMake,
     Sealed,
     SealedBlock,
     SealedEnvelope,
+    ToMake,
+    Transaction,
 )
-from pinvault.model.call import Call
-from pinvault.model.errors import Reason, Refusal
+from pinvault.model import dukpt
+from pinvault.model.errors import Reason, Refusal, Violation
 from pinvault.model.keys import Key, KeyDirectory, Mode, Usage, require
 from pinvault.model.pan import Pan
 from pinvault.model.pins import (
     EnvelopeSource,
+    EnvelopeTarget,
     Format,
     PinBlockSource,
     PinBlockTarget,
     PinSource,
+    PinTarget,
 )
-from pinvault.model.profiles import Profile, RsaFieldProfile, SealedJweProfile
-from pinvault.operations.admission import Admission
-from pinvault.policy.grants import Ask
-from pinvault.policy.translation import Permission, permission_for
+from pinvault.model.profiles import IncomingProfile, OutgoingProfile, Profile
+from pinvault.policy.translation import SOURCES, TARGETS
 
 ENCIPHERING = frozenset({Mode.E, Mode.B})
 DECIPHERING = frozenset({Mode.D, Mode.B})
-
-Target = BlockToMake | FieldToMake
+DERIVING = frozenset({Mode.X})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Router:
-    """What the operations resolve names with. `today` gives the UTC day."""
+    """What the operations resolve names with.
+
+    `variants` gives, by the name of a TDES base derivation key, that of its variant; `today`
+    the UTC day.
+    """
 
     keys: KeyDirectory
     profiles: Mapping[str, Profile]
-    admission: Admission
     today: Callable[[], date]
+    variants: Mapping[str, str] = field(default_factory=dict)
 
-    def source(self, source: PinSource, *, at: str) -> Sealed:
+    def source(self, source: PinSource, *, caller: str, at: str) -> Sealed:
         """Resolve a source; `at` is its field in the request."""
         if isinstance(source, PinBlockSource):
-            key = self._block_key(source.key, source.format, DECIPHERING, at=f"{at}.pin_block")
-            if len(source.ciphertext) != source.format.block_bytes:
-                raise Refusal(Reason.FORMAT_KEY_MISMATCH, field=f"{at}.pin_block.ciphertext")
-            return SealedBlock(
-                key=key, format=source.format, pan=source.pan, ciphertext=source.ciphertext
-            )
-        return self._sealed_envelope(source, at=f"{at}.envelope")
+            return self.sealed_block(source, at=f"{at}.pin_block")
+        return self._sealed_envelope(source, caller=caller, at=f"{at}.envelope")
+
+    def sealed_block(self, source: PinBlockSource, *, at: str) -> SealedBlock:
+        """Resolve a PIN block source."""
+        if source.format not in SOURCES:
+            raise Refusal(Reason.TRANSLATION_FORBIDDEN, field=f"{at}.format")
+        key, transaction = self._block_key(source, DECIPHERING, at=at)
+        if len(source.ciphertext) != source.format.block_bytes:
+            raise Refusal(Reason.FORMAT_KEY_MISMATCH, field=f"{at}.ciphertext")
+        return SealedBlock(
+            key=key,
+            format=source.format,
+            pan=source.pan,
+            ciphertext=source.ciphertext,
+            transaction=transaction,
+        )
+
+    def target(self, target: PinTarget, *, at: str) -> ToMake:
+        """Resolve a target; `at` is its field in the request."""
+        if isinstance(target, PinBlockTarget):
+            return self.block(target, at=f"{at}.pin_block")
+        return self.envelope(target, at=f"{at}.envelope.profile")
 
     def block(self, target: PinBlockTarget, *, at: str) -> BlockToMake:
         """Resolve a PIN block target."""
-        key = self._block_key(target.key, target.format, ENCIPHERING, at=at)
-        return BlockToMake(key=key, format=target.format, pan=target.pan)
+        if target.format not in TARGETS:
+            raise Refusal(Reason.TRANSLATION_FORBIDDEN, field=f"{at}.format")
+        key, transaction = self._block_key(target, ENCIPHERING, at=at)
+        return BlockToMake(key=key, format=target.format, pan=target.pan, transaction=transaction)
 
-    def partner_field(self, profile_name: str, *, at: str) -> FieldToMake:
+    def envelope(self, target: EnvelopeTarget, *, at: str) -> EnvelopeToMake:
         """Resolve an outgoing profile."""
-        profile = self._profile(profile_name, at=at)
-        if not isinstance(profile, RsaFieldProfile):
+        profile = self._profile(target.profile, at=at)
+        if not isinstance(profile, OutgoingProfile):
             raise Refusal(Reason.PROFILE_MISMATCH, field=at)
         key = self.keys.find(profile.key, field=at)
-        self._require(key, Usage.D1, ENCIPHERING, at=at)
-        return FieldToMake(key=key, profile=profile)
+        self.require(key, profile.usage, frozenset({profile.mode}), enciphers=True, at=at)
+        return EnvelopeToMake(key=key, profile=profile, pan=target.pan)
 
-    def admit(
-        self, call: Call, sources: tuple[Sealed, ...], target: Target, pan: Pan | None
+    def require(
+        self, key: Key, usage: Usage, modes: frozenset[Mode], *, enciphers: bool, at: str
     ) -> None:
-        """Note what the call is about, then let it pass the grants and the limits."""
-        call.notes.keys.extend(source.key for source in sources if isinstance(source, SealedBlock))
-        call.notes.keys.append(target.key)
-        call.notes.sources.extend(_word(source) for source in sources)
-        call.notes.target = _word(target)
-        self.admission.admit(call, _ask(sources, target), pan)
+        """Refuse a key that does not fit the place it is named in, today."""
+        require(key, usage=usage, modes=modes, enciphers=enciphers, today=self.today(), field=at)
 
     def _block_key(
-        self, reference: str, block_format: Format, modes: frozenset[Mode], *, at: str
-    ) -> Key:
-        key = self.keys.find(reference, field=f"{at}.key")
-        self._require(key, Usage.P0, modes, at=f"{at}.key")
-        if key.algorithm.block_bytes != block_format.block_bytes:
-            raise Refusal(Reason.FORMAT_KEY_MISMATCH, field=f"{at}.format")
-        return key
+        self, block: PinBlockSource | PinBlockTarget, modes: frozenset[Mode], *, at: str
+    ) -> tuple[Key, Transaction | None]:
+        key, enciphers = self.keys.find(block.key, field=f"{at}.key"), modes is ENCIPHERING
+        if block.dukpt is None:
+            self.require(key, Usage.P0, modes, enciphers=enciphers, at=f"{at}.key")
+            _require_fit(key.algorithm.block_bytes, block.format, at=at)
+            return key, None
+        self.require(key, Usage.B0, DERIVING, enciphers=enciphers, at=f"{at}.key")
+        dukpt.require(block.dukpt, base=key.algorithm, at=f"{at}.dukpt")
+        _require_fit(block.dukpt.working_key.block_bytes, block.format, at=at)
+        variant = None
+        if key.algorithm.startswith("TDES"):
+            variant = self._variant(key, enciphers=enciphers, at=at)
+        return key, Transaction(dukpt=block.dukpt, variant=variant)
 
-    def _sealed_envelope(self, source: EnvelopeSource, *, at: str) -> SealedEnvelope:
+    def _variant(self, key: Key, *, enciphers: bool, at: str) -> Key:
+        """Give the variant of a TDES base key, where the configuration lets it be used at all."""
+        name = self.variants.get(key.name)
+        if name is None:
+            raise Refusal(Reason.NOT_SUPPORTED, field=f"{at}.dukpt")
+        variant = self.keys.find(f"{name}/{key.version}", field=f"{at}.key")
+        self.require(variant, Usage.B0, DERIVING, enciphers=enciphers, at=f"{at}.key")
+        return variant
+
+    def _sealed_envelope(self, source: EnvelopeSource, *, caller: str, at: str) -> SealedEnvelope:
         profile = self._profile(source.profile, at=f"{at}.profile")
-        if not isinstance(profile, SealedJweProfile):
+        if not isinstance(profile, IncomingProfile):
             raise Refusal(Reason.PROFILE_MISMATCH, field=f"{at}.profile")
+        if profile.bound and source.pan is None:
+            unbound = Violation(f"{at}.pan", "the profile is bound to a PAN, and none is given")
+            raise Refusal(Reason.REQUEST_INVALID, violations=(unbound,))
         today = self.today()
         begun = {k.id: k for k in self.keys.versions(profile.key) if k.valid_from <= today}
         if not begun:
             raise Refusal(Reason.KEY_STATE, field=f"{at}.profile")
         for key in begun.values():
-            self._require(key, Usage.D1, DECIPHERING, at=f"{at}.profile")
+            self.require(
+                key,
+                profile.usage,
+                frozenset({profile.mode}),
+                enciphers=False,
+                at=f"{at}.profile",
+            )
         return SealedEnvelope(
-            profile=profile, keys=begun, pan=source.pan, ciphertext=source.ciphertext
+            profile=profile,
+            keys=begun,
+            pan=source.pan,
+            caller=caller,
+            ciphertext=source.ciphertext,
         )
 
     def _profile(self, name: str, *, at: str) -> Profile:
@@ -113,16 +162,6 @@ class Router:
         if profile is None:
             raise Refusal(Reason.PROFILE_UNKNOWN, field=at)
         return profile
-
-    def _require(self, key: Key, usage: Usage, modes: frozenset[Mode], *, at: str) -> None:
-        require(
-            key,
-            usage=usage,
-            modes=modes,
-            enciphers=modes is ENCIPHERING,
-            today=self.today(),
-            field=at,
-        )
 
 
 def one_pan(*pans: Pan | None) -> Pan | None:
@@ -134,35 +173,6 @@ def one_pan(*pans: Pan | None) -> Pan | None:
     return named[0] if named else None
 
 
-def _ask(sources: tuple[Sealed, ...], target: Target) -> Ask:
-    """Collect what a grant must name: keys of PIN blocks, formats, profiles, translations."""
-    parts = (*sources, target)
-    blocks = [part for part in parts if isinstance(part, SealedBlock | BlockToMake)]
-    return Ask(
-        keys=frozenset(block.key.name for block in blocks),
-        formats=frozenset(block.format for block in blocks),
-        profiles=frozenset(
-            part.profile.name for part in parts if isinstance(part, SealedEnvelope | FieldToMake)
-        ),
-        translations=_translations(sources, target),
-    )
-
-
-def _translations(sources: tuple[Sealed, ...], target: Target) -> frozenset[Permission]:
-    """Give the permissions that the step to a PIN block needs, or refuse one that is forbidden."""
-    if not isinstance(target, BlockToMake):
-        return frozenset()
-    needed = set()
-    for source in sources:
-        if isinstance(source, SealedBlock):
-            needed.add(permission_for(source.format, target.format))
-        elif source.profile.bind_pan and not target.format.carries_pan:
-            raise Refusal(Reason.TRANSLATION_FORBIDDEN, field="target.pin_block.format")
-    return frozenset(needed - {Permission.NONE})
-
-
-def _word(part: Sealed | Target) -> str:
-    """Name a source or target in the record: a format, or a profile."""
-    if isinstance(part, SealedBlock | BlockToMake):
-        return part.format.value
-    return part.profile.name
+def _require_fit(block_bytes: int, block_format: Format, *, at: str) -> None:
+    if block_bytes != block_format.block_bytes:
+        raise Refusal(Reason.FORMAT_KEY_MISMATCH, field=f"{at}.format")

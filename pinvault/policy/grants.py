@@ -1,23 +1,30 @@
-"""The grants table: who may call which method, for which keys, formats and profiles.
+"""The grants table: who may call which method, for which keys, formats, profiles and schemes.
 
 Rules:
 - Deny by default: what no row says is refused.
 - One row must cover all that a call asks for; two rows do not add up.
-- Rows name callers, methods, keys and profiles exactly: there are no patterns.
+- Rows name callers, methods, keys, profiles and schemes exactly: there are no patterns.
+- A row may also bind what it lets through: the length of PINs, and the rules for new ones.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from pinvault.model.errors import Reason, Refusal
+from pinvault.model.pin_rules import PinRules
 from pinvault.model.pins import Format
+from pinvault.model.profiles import PinLength
 from pinvault.policy.limits import Rate
 from pinvault.policy.translation import Permission
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """One row of the table. `per_caller` and `per_pan` bound how often it may be used."""
+    """One row of the table. `per_caller` and `per_pan` bound how often it may be used.
+
+    `schemes` names verification schemes and script profiles; PINs outside `pin_length` do not
+    open, and new PINs keep `pin_rules`.
+    """
 
     callers: frozenset[str]
     method: str
@@ -25,6 +32,9 @@ class Grant:
     formats: frozenset[Format] = frozenset()
     profiles: frozenset[str] = frozenset()
     translations: frozenset[Permission] = frozenset()
+    schemes: frozenset[str] = frozenset()
+    pin_length: PinLength | None = None
+    pin_rules: PinRules | None = None
     per_caller: Rate | None = None
     per_pan: Rate | None = None
 
@@ -37,6 +47,7 @@ class Ask:
     formats: frozenset[Format] = frozenset()
     profiles: frozenset[str] = frozenset()
     translations: frozenset[Permission] = frozenset()
+    schemes: frozenset[str] = frozenset()
 
 
 class Grants:
@@ -61,6 +72,7 @@ class Grants:
         narrowings: tuple[tuple[Callable[[Grant], bool], Reason], ...] = (
             (lambda row: ask.keys <= row.keys, Reason.KEY_NOT_GRANTED),
             (lambda row: ask.profiles <= row.profiles, Reason.PROFILE_NOT_GRANTED),
+            (lambda row: ask.schemes <= row.schemes, Reason.SCHEME_NOT_GRANTED),
             (lambda row: ask.formats <= row.formats, Reason.FORMAT_NOT_GRANTED),
             (lambda row: ask.translations <= row.translations, Reason.TRANSLATION_NOT_GRANTED),
         )

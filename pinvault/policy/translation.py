@@ -5,6 +5,8 @@ Rules:
 - Format 1 becomes a bound format only where a grant allows it: the block does not say
   whose PIN it is, so whoever may do this may give a PIN any PAN.
 - From AES to TDES is a step down, and only where a grant allows it.
+- Legacy formats come in where a grant names them, and nothing becomes one. Format 2 is
+  for the chip of a card: it is no source, and no target but of a PIN change script.
 """
 
 from enum import StrEnum, unique
@@ -16,7 +18,7 @@ from pinvault.model.pins import Format
 
 @unique
 class Permission(StrEnum):
-    """What a translation needs besides the formats being granted."""
+    """What a step needs besides the formats being granted."""
 
     NONE = "none"
     ISO_1_TO_PAN = "iso-1-to-pan"
@@ -41,8 +43,16 @@ MATRIX = MappingProxyType(
         (_1, _0): Permission.ISO_1_TO_PAN,
         (_1, _3): Permission.ISO_1_TO_PAN,
         (_1, _4): Permission.ISO_1_TO_PAN,
+        **{
+            (legacy, bound): Permission.NONE
+            for legacy in Format
+            if legacy.is_legacy
+            for bound in (_0, _3, _4)
+        },
     }
 )
+SOURCES = frozenset(source for source, _ in MATRIX)
+TARGETS = frozenset(target for _, target in MATRIX)
 
 
 def permission_for(source: Format, target: Format) -> Permission:

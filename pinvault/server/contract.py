@@ -20,15 +20,15 @@ M = TypeVar("M", bound=Message)
 
 
 class Contract:
-    """Parses and validates requests of at most `max_bytes`."""
+    """Parses and validates requests of at most `max_bytes`, unless a method says otherwise."""
 
     def __init__(self, *, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._validator = Validator()
 
-    def read(self, raw: bytes, make: Callable[[], M]) -> M:
+    def read(self, raw: bytes, make: Callable[[], M], *, max_bytes: int | None = None) -> M:
         """Give the request, or refuse it."""
-        if len(raw) > self._max_bytes:
+        if len(raw) > (max_bytes or self._max_bytes):
             raise Refusal(Reason.REQUEST_TOO_LARGE)
         message = make()
         try:

@@ -43,11 +43,15 @@ RequestT = TypeVar("RequestT", bound=Message)
 
 @dataclass(frozen=True, slots=True)
 class Method(Generic[RequestT]):
-    """One served method: `Service.Method`, its request type, and what serves it."""
+    """One served method: `Service.Method`, its request type, and what serves it.
+
+    A request has at most `max_bytes`, where they are given, in place of the server's own bound.
+    """
 
     name: str
     request: type[RequestT]
     serve: Callable[[Call, RequestT], Message]
+    max_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +175,7 @@ class Gate(grpc.GenericRpcHandler):
         deadline = self._deadlines.of(context)
         visit.deadline_s = deadline.at - time.monotonic()
         raw = self._arrivals.take(messages, context)
-        request = self._contract.read(raw, method.request)
+        request = self._contract.read(raw, method.request, max_bytes=method.max_bytes)
         call = Call(
             call_id=visit.call_id,
             caller=visit.caller,

@@ -46,7 +46,7 @@ class KeyService:
     ) -> pb.GetPublicKeyResponse:
         """Serve GetPublicKey."""
         found = self.keys.public_key(call, name=request.key)
-        jwks = [write_jwk(f.spki, kid=f.key.id, alg=f.key.jwa or "") for f in found]
+        jwks = [write_jwk(f.spki, kid=f.key.id, alg=f.key.jwa) for f in found]
         return pb.GetPublicKeyResponse(
             jwks=pb.JsonWebKeySet(keys=jwks),
             key=write_key_use(found[0].key),

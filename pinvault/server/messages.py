@@ -5,12 +5,14 @@ Rules:
 - A place of the contract that this server does not serve is refused, never ignored.
 """
 
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from pinvault.model import keys as model
+from pinvault.model.dukpt import Dukpt
 from pinvault.model.errors import Reason, Refusal
 from pinvault.model.pan import Pan
 from pinvault.model.pins import (
@@ -22,14 +24,20 @@ from pinvault.model.pins import (
     PinSource,
     PinTarget,
 )
-from pinvault.v1 import key_pb2, resources_pb2
+from pinvault.model.references import SchemeRef, ValueRef
+from pinvault.model.verification import PinOffset, Pvv
+from pinvault.v1 import key_pb2, pin_block_pb2, resources_pb2
 
 ONE_DAY: Final = timedelta(days=1)
 FORMATS: Final = {
-    "iso_format_0": Format.ISO_0,
-    "iso_format_1": Format.ISO_1,
-    "iso_format_3": Format.ISO_3,
-    "iso_format_4": Format.ISO_4,
+    **{f"iso_format_{form.value[-1]}": form for form in Format if not form.is_legacy},
+    **{f"legacy_{form.value.lower()}": form for form in Format if form.is_legacy},
+}
+COLUMN_FORMATS: Final[dict[int, Format]] = {
+    pin_block_pb2.COLUMN_FORMAT_ISO_0: Format.ISO_0,
+    pin_block_pb2.COLUMN_FORMAT_ISO_1: Format.ISO_1,
+    pin_block_pb2.COLUMN_FORMAT_ISO_3: Format.ISO_3,
+    pin_block_pb2.COLUMN_FORMAT_ISO_4: Format.ISO_4,
 }
 USAGES: Final = {
     model.Usage(name.split("_")[2]): value
@@ -40,6 +48,9 @@ _USAGE_OF: Final[dict[int, model.Usage]] = {int(value): usage for usage, value i
 ALGORITHMS: Final = {
     algorithm: resources_pb2.KeyAlgorithm.Value(f"KEY_ALGORITHM_{algorithm.value}")
     for algorithm in model.Algorithm
+}
+_ALGORITHM_OF: Final[dict[int, model.Algorithm]] = {
+    int(value): algorithm for algorithm, value in ALGORITHMS.items()
 }
 MODES: Final = {
     model.Mode(name.split("_")[4]): value
@@ -61,13 +72,7 @@ def read_source(message: resources_pb2.PinSource, *, at: str) -> PinSource:
     """Read a PIN source; `at` is its field in the request."""
     match message.WhichOneof("source"):
         case "pin_block":
-            block = message.pin_block
-            if block.HasField("dukpt"):
-                raise Refusal(Reason.NOT_SUPPORTED, field=f"{at}.pin_block.dukpt")
-            block_format, pan = _read_format(block.format, at=f"{at}.pin_block.format")
-            return PinBlockSource(
-                key=block.key, format=block_format, pan=pan, ciphertext=block.ciphertext
-            )
+            return read_block_source(message.pin_block, at=f"{at}.pin_block")
         case "envelope":
             return EnvelopeSource(
                 profile=message.envelope.profile,
@@ -78,15 +83,34 @@ def read_source(message: resources_pb2.PinSource, *, at: str) -> PinSource:
             raise Refusal(Reason.NOT_SUPPORTED, field=f"{at}.{other}")
 
 
+def read_block_source(message: resources_pb2.PinBlockSource, *, at: str) -> PinBlockSource:
+    """Read a PIN block source."""
+    block_format, pan = _read_format(message.format, at=f"{at}.format")
+    return PinBlockSource(
+        key=message.key,
+        format=block_format,
+        pan=pan,
+        ciphertext=message.ciphertext,
+        dukpt=_read_dukpt(message.dukpt) if message.HasField("dukpt") else None,
+    )
+
+
 def read_target(message: resources_pb2.PinTarget, *, at: str) -> PinTarget:
     """Read a PIN target; `at` is its field in the request."""
     if message.WhichOneof("target") == "envelope":
         return EnvelopeTarget(profile=message.envelope.profile, pan=Pan(message.envelope.pan))
-    block = message.pin_block
-    if block.HasField("dukpt"):
-        raise Refusal(Reason.NOT_SUPPORTED, field=f"{at}.pin_block.dukpt")
-    block_format, pan = _read_format(block.format, at=f"{at}.pin_block.format")
-    return PinBlockTarget(key=block.key, format=block_format, pan=pan)
+    return read_block_target(message.pin_block, at=f"{at}.pin_block")
+
+
+def read_block_target(message: resources_pb2.PinBlockTarget, *, at: str) -> PinBlockTarget:
+    """Read a PIN block target."""
+    block_format, pan = _read_format(message.format, at=f"{at}.format")
+    return PinBlockTarget(
+        key=message.key,
+        format=block_format,
+        pan=pan,
+        dukpt=_read_dukpt(message.dukpt) if message.HasField("dukpt") else None,
+    )
 
 
 def _read_format(message: resources_pb2.PinBlockFormat, *, at: str) -> tuple[Format, Pan | None]:
@@ -97,6 +121,56 @@ def _read_format(message: resources_pb2.PinBlockFormat, *, at: str) -> tuple[For
     return known, Pan(getattr(message, name).pan) if known.carries_pan else None
 
 
+def _read_dukpt(message: resources_pb2.Dukpt) -> Dukpt:
+    return Dukpt(
+        ksn=message.key_serial_number,
+        working_key=_ALGORITHM_OF[message.working_key_algorithm],
+    )
+
+
+def read_scheme(message: resources_pb2.VerificationScheme) -> SchemeRef:
+    """Read a verification scheme."""
+    if message.WhichOneof("scheme") == "visa_pvv":
+        return _read_visa(message.visa_pvv)
+    return SchemeRef(name=message.ibm_3624.name)
+
+
+def read_value(message: resources_pb2.VerificationValue) -> ValueRef:
+    """Read a verification value."""
+    if message.WhichOneof("value") == "visa_pvv":
+        return ValueRef(scheme=_read_visa(message.visa_pvv.scheme), digits=message.visa_pvv.pvv)
+    return read_offset(message.ibm_3624_offset)
+
+
+def read_offset(message: resources_pb2.Ibm3624Offset) -> ValueRef:
+    """Read an IBM 3624 offset."""
+    return ValueRef(scheme=SchemeRef(name=message.scheme.name), digits=message.offset)
+
+
+def _read_visa(message: resources_pb2.VisaPvvScheme) -> SchemeRef:
+    return SchemeRef(name=message.name, key_index=message.key_index)
+
+
+def write_value(value: Pvv | PinOffset, *, scheme: str) -> resources_pb2.VerificationValue:
+    """Give a verification value under the scheme of this name."""
+    if isinstance(value, Pvv):
+        visa = resources_pb2.VisaPvvScheme(name=scheme, key_index=value.key_index)
+        return resources_pb2.VerificationValue(
+            visa_pvv=resources_pb2.VisaPvv(scheme=visa, pvv=value.value)
+        )
+    ibm = resources_pb2.Ibm3624Scheme(name=scheme)
+    return resources_pb2.VerificationValue(
+        ibm_3624_offset=resources_pb2.Ibm3624Offset(scheme=ibm, offset=value.value)
+    )
+
+
+def write_result(*, matches: bool) -> resources_pb2.PinVerification.ValueType:
+    """Say whether a PIN is the right one."""
+    if matches:
+        return resources_pb2.PIN_VERIFICATION_MATCH
+    return resources_pb2.PIN_VERIFICATION_MISMATCH
+
+
 def read_usage(value: int) -> model.Usage | None:
     """Read a key usage; unspecified is None."""
     return _USAGE_OF.get(value)
@@ -105,6 +179,11 @@ def read_usage(value: int) -> model.Usage | None:
 def write_key_use(key: model.Key) -> resources_pb2.KeyUse:
     """Name the key that was used."""
     return resources_pb2.KeyUse(name=key.name, version=key.version, check_value=key.check_value)
+
+
+def write_key_uses(keys: Iterable[model.Key]) -> list[resources_pb2.KeyUse]:
+    """Name the keys that were used, in their order."""
+    return [write_key_use(key) for key in keys]
 
 
 def write_key(key: model.Key) -> key_pb2.Key:

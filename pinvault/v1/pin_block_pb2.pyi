@@ -652,7 +652,7 @@ class GeneratePinRequest(_message.Message):
 
     @_builtins.property
     def target(self) -> _resources_pb2.PinTarget:
-        """Required. Where the PIN goes."""
+        """Required. Where the PIN goes; a PIN block is bound to the PAN."""
 
     @_builtins.property
     def scheme(self) -> _resources_pb2.VerificationScheme:
@@ -764,7 +764,7 @@ class EncryptPinChangeScriptRequest(_message.Message):
     application_cryptogram: _builtins.bytes
     """Required. The application cryptogram of the transaction (ARQC), with which the session keys are made: 8 bytes."""
     message_data: _builtins.bytes
-    """Required. What the MAC covers before the enciphered PIN: the command's header, and whatever the scheme puts after it; 5 to 64 bytes."""
+    """Required. What the MAC covers before the enciphered PIN: the header of PIN CHANGE/UNBLOCK (84 24 or 8C 24, P1, P2, Lc), and whatever the scheme puts after it; 5 to 64 bytes."""
     @_builtins.property
     def new_source(self) -> _resources_pb2.PinSource:
         """Required. The new PIN; bound to the PAN."""

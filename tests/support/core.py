@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TextIO
@@ -16,24 +17,30 @@ from prometheus_client import CollectorRegistry
 from pinvault.audit.record import AuditRecord, encode
 from pinvault.clearzone.zone import ClearZone
 from pinvault.client.sealing import SealingKey
-from pinvault.model.keys import KeyDirectory
+from pinvault.model.keys import Key, KeyDirectory
+from pinvault.model.pin_rules import PinRules
 from pinvault.model.pins import Format
 from pinvault.model.profiles import (
     Encoding,
     Padding,
+    PinLength,
     Plaintext,
+    Profile,
     RsaFieldProfile,
     SealedJweProfile,
 )
+from pinvault.model.scripts import ScriptBlock, ScriptPadding, ScriptProfile
+from pinvault.model.verification import Ibm3624Scheme, ValidationLayout, VisaPvvScheme
 from pinvault.operations.admission import Admission
-from pinvault.operations.encrypt_pin import EncryptPin
-from pinvault.operations.encrypt_pin_change import EncryptPinChange
+from pinvault.operations.desk import Desk
 from pinvault.operations.keys import Keys
 from pinvault.operations.route import Router
+from pinvault.operations.schemes import Schemes
 from pinvault.policy.grants import Grant, Grants
-from pinvault.policy.limits import Limits, Nonces
+from pinvault.policy.limits import Limits, Nonces, Rate
 from pinvault.policy.pan_index import PanIndex
 from pinvault.policy.shared_table import SharedTable
+from pinvault.policy.translation import Permission
 from pinvault.server.arrivals import Arrivals
 from pinvault.server.contract import Contract
 from pinvault.server.gate import DeadlineRule, Gate
@@ -43,17 +50,75 @@ from pinvault.server.key_service import KeyService
 from pinvault.server.logs import make_log
 from pinvault.server.metrics import Metrics
 from pinvault.server.pin_block_service import PinBlockService
-from tests.support.software_device import SoftwareDevice, held, key
+from pinvault.server.role import Role
+from tests.support.software_device import Secret, SoftwareDevice, held, key
 
 CALLER = "spiffe://pinvault.test/card-app"
 TODAY = date(2026, 6, 1)
 METHODS = (
     "PinBlockService.EncryptPin",
     "PinBlockService.EncryptPinChange",
+    "PinBlockService.TranslatePin",
+    "PinBlockService.TranslatePinBatch",
+    "PinBlockService.VerifyPin",
+    "PinBlockService.GenerateVerificationValue",
+    "PinBlockService.ChangeVerificationValue",
+    "PinBlockService.GeneratePin",
+    "PinBlockService.EncryptPinChangeScript",
     "KeyService.ListKeys",
     "KeyService.GetKey",
     "KeyService.GetPublicKey",
 )
+SYMMETRIC = (
+    key("zpk-terminal", "P0", "TDES_3KEY", "D"),
+    key("zpk-switch", "P0", "TDES_3KEY", "E"),
+    key("zpk", "P0", "TDES_2KEY", "B"),
+    key("zpk-aes", "P0", "AES_128", "B"),
+    key("bdk", "B0", "AES_128", "X"),
+    key("bdk-tdes", "B0", "TDES_2KEY", "X"),
+    key("bdk-tdes-variant", "B0", "TDES_2KEY", "X"),
+    key("pvk", "V2", "TDES_2KEY", "C"),
+    key("offset", "V1", "TDES_2KEY", "C"),
+    key("imk-mac", "E2", "TDES_2KEY", "X"),
+    key("imk-pin", "E1", "TDES_2KEY", "X"),
+)
+VERIFICATION = {
+    "visa": VisaPvvScheme(name="visa", keys={1: "pvk"}),
+    "ibm": Ibm3624Scheme(
+        name="ibm",
+        key="offset",
+        decimalisation_table="0123456789012345",
+        validation=ValidationLayout(template="{last16}"),
+        check_length=4,
+        pin_length=4,
+    ),
+}
+SCRIPTS = {
+    "chip": ScriptProfile(
+        name="chip",
+        block=ScriptBlock.ISO_2,
+        padding=ScriptPadding.CHAINED,
+        confidentiality="imk-pin",
+        integrity="imk-mac",
+    )
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What a test wants otherwise: in all rows of the grants, and of the server."""
+
+    per_pan: Rate | None = None
+    pin_length: PinLength | None = None
+    pin_rules: PinRules | None = None
+    translations: frozenset[Permission] = frozenset()
+    role: Role = Role.ISSUING
+    keys: tuple[tuple[Key, Secret], ...] = ()
+    profiles: tuple[Profile, ...] = ()
+    verification: tuple[VisaPvvScheme | Ibm3624Scheme, ...] = ()
+
+
+ORDINARY = Setting()
 
 
 @dataclass
@@ -98,7 +163,7 @@ class AuditList:
 
 @dataclass
 class Core:
-    """The gate with all that it stands on, and the records that it wrote."""
+    """The gate with all that it stands on, the records that it wrote, and the keys in the clear."""
 
     gate: Gate
     device: SoftwareDevice
@@ -116,53 +181,56 @@ class Core:
 
 
 def build(
-    folder: Path, log: TextIO, *, now: Callable[[], float], quantum_s: float = 0.0005
+    folder: Path,
+    log: TextIO,
+    *,
+    now: Callable[[], float],
+    quantum_s: float = 0.0005,
+    setting: Setting = ORDINARY,
+    zone_keys: dict[str, bytes] | None = None,
 ) -> Core:
-    """Build the service over a software device with fresh keys."""
-    sealing, partner = (rsa.generate_private_key(65537, 2048) for _ in range(2))
-    zones = {"zpk-terminal": secrets.token_bytes(24), "zpk-switch": secrets.token_bytes(24)}
-    keys = {
-        "pin-seal": (key("pin-seal", "D1", "RSA_2048", "D", jwa="RSA-OAEP"), sealing),
-        "interswitch-pin": (key("interswitch-pin", "D1", "RSA_2048", "E"), partner.public_key()),
-        "zpk-terminal": (key("zpk-terminal", "P0", "TDES_3KEY", "D"), zones["zpk-terminal"]),
-        "zpk-switch": (key("zpk-switch", "P0", "TDES_3KEY", "E"), zones["zpk-switch"]),
-    }
-    device = SoftwareDevice([held(*pair) for pair in keys.values()])
-    table = SharedTable.open(folder / "limits.table", secret=bytes(32), slots=1024)
+    """Build the service over a software device with fresh symmetric keys, or the given ones."""
+    values = zone_keys or {each.name: _value(each) for each in SYMMETRIC}
+    sealing, partner = private_key("pin-seal"), private_key("interswitch-pin")
+    keys: list[tuple[Key, Secret]] = [
+        (key("pin-seal", "D1", "RSA_2048", "D", jwa="RSA-OAEP"), sealing),
+        (key("interswitch-pin", "D1", "RSA_2048", "E"), partner.public_key()),
+        *((each, values[each.name]) for each in SYMMETRIC),
+        *setting.keys,
+    ]
+    profiles = {each.name: each for each in (*_profiles(), *setting.profiles)}
+    verification = VERIFICATION | {each.name: each for each in setting.verification}
+    device = SoftwareDevice([held(*pair) for pair in keys])
+    table = SharedTable.open(folder / "limits.table", secret=bytes(32), slots=8192)
     grants = Grants(
         Grant(
             callers=frozenset({CALLER}),
             method=method,
-            keys=frozenset(keys),
+            keys=frozenset(each.name for each, _ in keys),
             formats=frozenset(Format),
-            profiles=frozenset({"sealed-pin", "interswitch"}),
+            profiles=frozenset(profiles),
+            translations=setting.translations,
+            schemes=frozenset({*verification, *SCRIPTS}),
+            pin_length=setting.pin_length,
+            pin_rules=setting.pin_rules,
+            per_pan=setting.per_pan if method.startswith("PinBlockService.") else None,
         )
         for method in METHODS
     )
     admission = Admission(
         grants=grants, limits=Limits(table), pans=PanIndex(bytes(range(32))), now=now
     )
-    directory = KeyDirectory(pair[0] for pair in keys.values())
+    directory = KeyDirectory(each for each, _ in keys)
     router = Router(
         keys=directory,
-        profiles={
-            "sealed-pin": SealedJweProfile(name="sealed-pin", key="pin-seal"),
-            "interswitch": RsaFieldProfile(
-                name="interswitch",
-                key="interswitch-pin",
-                padding=Padding.PKCS1_V1_5,
-                plaintext=Plaintext.HEX_OF_DIGITS,
-                encoding=Encoding.HEX_LOWER,
-            ),
-        },
-        admission=admission,
+        profiles=profiles,
         today=lambda: TODAY,
+        variants={"bdk-tdes": "bdk-tdes-variant"},
     )
     zone = ClearZone(device, spend=Nonces(table).spend, now=now, quantum_s=quantum_s)
+    schemes = Schemes(router=router, verification=verification, scripts=SCRIPTS)
     services = (
-        PinBlockService(
-            encrypt_pin=EncryptPin(router, zone), encrypt_pin_change=EncryptPinChange(router, zone)
-        ),
+        PinBlockService(Desk(router=router, schemes=schemes, admission=admission, zone=zone)),
         KeyService(
             keys=Keys(
                 directory=directory,
@@ -172,10 +240,11 @@ def build(
             )
         ),
     )
+    methods = (method for service in services for method in service.methods())
     metrics = Metrics(CollectorRegistry())
     audit = AuditList()
     gate = Gate(
-        [method for service in services for method in service.methods()],
+        [method for method in methods if setting.role.serves(method.name)],
         identity=IdentityKind.SPIFFE,
         admission=admission,
         deadlines=DeadlineRule(ceiling_s=10, default_s=None),
@@ -191,8 +260,31 @@ def build(
         device=device,
         sealing_key=_sealing_key(sealing),
         partner=partner,
-        zone_keys=zones,
+        zone_keys=values,
         log=audit,
+    )
+
+
+@cache
+def private_key(name: str) -> rsa.RSAPrivateKey:
+    """One private key a name, made once a run."""
+    return rsa.generate_private_key(65537, 2048)
+
+
+def _value(each: Key) -> bytes:
+    return secrets.token_bytes(24 if each.algorithm == "TDES_3KEY" else 16)
+
+
+def _profiles() -> tuple[Profile, ...]:
+    return (
+        SealedJweProfile(name="sealed-pin", key="pin-seal"),
+        RsaFieldProfile(
+            name="interswitch",
+            key="interswitch-pin",
+            padding=Padding.PKCS1_V1_5,
+            plaintext=Plaintext.HEX_OF_DIGITS,
+            encoding=Encoding.HEX_LOWER,
+        ),
     )
 
 

@@ -3,12 +3,15 @@
 import re
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
 
 from pinvault import config
 from pinvault.config import Config, ConfigError, load
+from pinvault.config.profiles import ProfileSection
+from pinvault.config.verification import Ibm3624, PinRulesSection, Script, VisaPvv
 from pinvault.model.profiles import RsaFieldProfile, SealedJweProfile
 
 
@@ -44,14 +47,30 @@ def options(kind: type[msgspec.Struct], prefix: str = "") -> set[str]:
 
 
 def test_every_option_stands_in_the_example_with_a_comment(example: str) -> None:
+    written = tomllib.loads(example)["profiles"]
+    kinds = {kind.__struct_config__.tag: kind for kind in get_args(ProfileSection)}
+    assert {section["kind"] for section in written.values()} == set(kinds)
     sections = {
         f"profiles.{name}.{key}"
-        for name, kind in (("sealed-pin", config.SealedJwe), ("interswitch", config.RsaField))
+        for name, section in written.items()
+        for key in options(kinds[section["kind"]])
+        if not key.startswith("pin_length") or name in ("sealed-pin", "interswitch")
+        if not key.startswith("pin_length.")
+    }
+    sections |= {
+        f"{place}.{key}"
+        for place, kind in (
+            ("verification.visa", VisaPvv),
+            ("verification.offset", Ibm3624),
+            ("scripts.vsdc", Script),
+            ("pin_rules.cards", PinRulesSection),
+        )
         for key in options(kind)
         if not key.startswith("pin_length.")
     }
-    named = (options(Config) - {"profiles", "grants"}) | sections
-    uncommented = example.replace("# default_s =", "default_s =")
+    tables = {"profiles", "verification", "scripts", "pin_rules", "grants"}
+    named = (options(Config) - tables) | sections
+    uncommented = re.sub("# (default_s|pin_length|excluded_file) =", r"\1 =", example)
     data = tomllib.loads(uncommented)
     for option in sorted(named):
         place = data
@@ -59,20 +78,24 @@ def test_every_option_stands_in_the_example_with_a_comment(example: str) -> None
             assert part in place, option
             place = place[part]
     lines = example.split("# --- Grants")[0].splitlines()
+    explained = set[str]()
     for number, line in enumerate(lines):
-        if re.match("# default_s|[a-z_]+ = ", line) and not line.startswith("#"):
+        option = line.partition(" =")[0]
+        if re.fullmatch("[a-z_]+", option) and option not in explained:
+            explained.add(option)
             near = lines[max(0, number - 5) : number]
             assert any(text.startswith("#") for text in near), line
 
 
 def test_the_examples_values_are_the_defaults_where_there_are_defaults(example: str) -> None:
     data = tomllib.loads(example)
-    for section in ("server", "admin", "state", "protection"):
+    for section in ("server", "admin", "state", "protection", "dukpt"):
         for field in msgspec.structs.fields(dict_of_sections()[section]):
-            if field.default is not msgspec.NODEFAULT and not isinstance(
-                field.default, msgspec.Struct
-            ):
-                assert data[section][field.name] == field.default, f"{section}.{field.name}"
+            default = field.default
+            if field.default_factory is not msgspec.NODEFAULT:
+                default = field.default_factory()
+            if default is not msgspec.NODEFAULT and not isinstance(default, msgspec.Struct):
+                assert data[section][field.name] == default, f"{section}.{field.name}"
 
 
 def dict_of_sections() -> dict[str, type[msgspec.Struct]]:
@@ -91,7 +114,7 @@ MISTAKES = {
         'profiles = ["sealed-pin"]',
         'profiles = ["sealed"]',
         "grants[1].profiles",
-        "no profile is named sealed",
+        "nothing is named sealed",
     ),
     "unknown method": (
         '"PinBlockService.EncryptPin"]',
@@ -137,6 +160,68 @@ MISTAKES = {
         'per_caller = "500/s"\nper_pan = "9/h"',
         "grants.per_pan",
         "two different rates",
+    ),
+    "unknown role": ('role = "issuing"', 'role = "both"', "role", "Invalid enum"),
+    "issuing method on an acquiring server": (
+        'role = "issuing"',
+        'role = "acquiring"',
+        "grants[0].methods",
+        "an acquiring server has no PinBlockService.EncryptPinChange",
+    ),
+    "no such scheme": (
+        'schemes = ["visa", "offset"]',
+        'schemes = ["amex"]',
+        "grants[3].schemes",
+        "nothing is named amex",
+    ),
+    "no such rules": (
+        'pin_rules = "cards"',
+        'pin_rules = "card"',
+        "grants[4].pin_rules",
+        "nothing is named card",
+    ),
+    "lopsided decimalisation table": (
+        'decimalisation_table = "0123456789012345"',
+        'decimalisation_table = "0000000000000001"',
+        "verification.offset",
+        "at least 8 different digits",
+    ),
+    "validation without a PAN": (
+        'validation = "{account12}"',
+        'validation = "123456"',
+        "verification.offset",
+        "digits of the PAN",
+    ),
+    "key index out of range": (
+        'keys = { 1 = "pvk-visa" }',
+        'keys = { 7 = "pvk-visa" }',
+        "verification",
+        "[0-6]",
+    ),
+    "visa block without its key": (
+        'cryptograms = "imk-ac"',
+        "",
+        "scripts.vsdc",
+        "application cryptograms",
+    ),
+    "script named as a scheme": ("[scripts.vsdc]", "[scripts.visa]", "scripts.visa", "rename"),
+    "no file of excluded PINs": (
+        '# excluded_file = "excluded-pins.txt"',
+        'excluded_file = "nowhere.txt"',
+        "pin_rules.cards.excluded_file",
+        "cannot be read",
+    ),
+    "guessing without a rate": (
+        'pin_length = { minimum = 4, maximum = 4 }\nper_caller = "500/s"\nper_pan = "10/h"',
+        'per_caller = "500/s"',
+        "grants[3].per_pan",
+        "may ask often",
+    ),
+    "batch without a rate": (
+        'formats = ["ISO_0"]\nper_caller = "10/h"',
+        'formats = ["ISO_0"]',
+        "grants[5].per_caller",
+        "stands once in a batch",
     ),
     "not TOML": ("[server]", "[server", "", "is not TOML"),
 }

@@ -1,0 +1,6 @@
+"""One TOML file, read into frozen structs: what the service is told, and all that it is told."""
+
+from pinvault.config.loading import ConfigError, Loaded, load, split_address
+from pinvault.config.sections import Config, RunMode
+
+__all__ = ["Config", "ConfigError", "Loaded", "RunMode", "load", "split_address"]

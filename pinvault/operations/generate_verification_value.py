@@ -1,0 +1,49 @@
+"""GenerateVerificationValue: the PVV or offset of a PIN that its cardholder has chosen."""
+
+from dataclasses import dataclass
+
+from pinvault.model.call import Call
+from pinvault.model.keys import Key
+from pinvault.model.pan import Pan
+from pinvault.model.pins import PinSource
+from pinvault.model.references import SchemeRef
+from pinvault.model.verification import PinOffset, Pvv
+from pinvault.operations.desk import Desk
+from pinvault.operations.passage import Passage, require_bound
+from pinvault.operations.route import one_pan
+from pinvault.operations.schemes import GENERATING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeneratedValue:
+    """The value, and the keys of both sides."""
+
+    value: Pvv | PinOffset
+    source_key: Key
+    verification_key: Key
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateVerificationValue:
+    """The use case, with what it stands on."""
+
+    desk: Desk
+
+    def __call__(
+        self, call: Call, *, source: PinSource, pan: Pan, scheme: SchemeRef
+    ) -> GeneratedValue:
+        """Give the PIN's value, or refuse."""
+        desk = self.desk
+        one_pan(pan, source.pan)
+        sealed = desk.router.source(source, caller=call.caller, at="source")
+        require_bound([(sealed, "source")])
+        method = desk.schemes.method(scheme, GENERATING, at="scheme")
+        passage = Passage(
+            sources=(sealed,), schemes=frozenset({scheme.name}), method_keys=(method.key,), pan=pan
+        )
+        terms = passage.admit(call, desk.admission)
+
+        value, opener = desk.zone.value_of(sealed, method, pan, terms)
+
+        call.notes.opened_by(opener)
+        return GeneratedValue(value=value, source_key=opener, verification_key=method.key)
