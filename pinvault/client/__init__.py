@@ -14,31 +14,69 @@
 A PIN is sealed where it is entered, as early as can be; only the envelope travels.
 """
 
+from pinvault.client.answers import (
+    ChangedValue,
+    EncryptedPin,
+    EncryptedPinChange,
+    GeneratedPin,
+    GeneratedValue,
+    ItemStatus,
+    KeyUse,
+    PinChangeScript,
+    TranslatedPin,
+    TranslatedPins,
+    VerifiedPin,
+)
 from pinvault.client.errors import PinvaultError, SealingKeyChanged
 from pinvault.client.sealing import SealingKey, seal
 from pinvault.client.values import (
-    EncryptedPin,
-    EncryptedPinChange,
-    KeyUse,
+    Dukpt,
+    Ibm3624Offset,
+    Ibm3624Scheme,
+    NaturalPin,
+    PackedPins,
     PinBlock,
+    PinColumn,
+    RandomPin,
     SealedPin,
+    StoredBlock,
     ToEnvelope,
     ToPinBlock,
+    VisaPvv,
+    VisaPvvScheme,
 )
 from pinvault.client.vault import Vault, connect
 
 __all__ = [
+    "ChangedValue",
+    "Dukpt",
     "EncryptedPin",
     "EncryptedPinChange",
+    "GeneratedPin",
+    "GeneratedValue",
+    "Ibm3624Offset",
+    "Ibm3624Scheme",
+    "ItemStatus",
     "KeyUse",
+    "NaturalPin",
+    "PackedPins",
     "PinBlock",
+    "PinChangeScript",
+    "PinColumn",
     "PinvaultError",
+    "RandomPin",
     "SealedPin",
     "SealingKey",
     "SealingKeyChanged",
+    "StoredBlock",
     "ToEnvelope",
     "ToPinBlock",
+    "TranslatedPin",
+    "TranslatedPins",
     "Vault",
+    "VerifiedPin",
+    "VisaPvv",
+    "VisaPvvScheme",
     "connect",
     "seal",
 ]

@@ -50,8 +50,7 @@ def seal(
     """Give the envelope of a PIN of 4 to 12 digits, good until `expires` (Unix seconds).
 
     With `pan` the envelope is good for that card only, with `caller` for the service of that
-    identity. Raises ValueError, which does not
-    repeat the PIN, when it is not one.
+    identity. Raises ValueError, which does not repeat the PIN, when it is not one.
     """
     if not (4 <= len(pin) <= 12 and pin.isascii() and pin.isdigit()):
         raise ValueError("a PIN has 4 to 12 decimal digits")

@@ -1,55 +1,52 @@
-"""The connection to a pinvault server, and its calls.
+"""A pinvault server as its callers see it: a method a verb.
 
 Rules:
-- mTLS always; a deadline on every call.
-- Only what may safely be said twice is retried: reads of keys, and PIN blocks. An
-  envelope is used up by its call, so a call with one is made once.
-- The sealing key is kept for ten minutes, so that a rotation is followed; where
-  thumbprints are pinned, it is the newest key that is one of them, or none.
+- Every verb takes and gives plain values, and raises PinvaultError with the server's reason.
+- Only what may safely be said twice is repeated when the server is away: PIN blocks, under
+  verbs that make the same of them each time. An envelope and a DUKPT key serial number are
+  used up by their call, and a generated PIN is another one each time.
 """
 
-import random
-import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import grpc
 
-from pinvault.client.errors import PinvaultError, SealingKeyChanged, from_rpc
-from pinvault.client.sealing import ALGORITHMS, LIFETIME_S, SealingKey, seal
-from pinvault.client.values import (
+from pinvault.client import columns, reading, writing
+from pinvault.client.answers import (
+    ChangedValue,
     EncryptedPin,
     EncryptedPinChange,
-    Format,
+    GeneratedPin,
+    GeneratedValue,
     KeyUse,
+    PinChangeScript,
+    TranslatedPin,
+    TranslatedPins,
+    VerifiedPin,
+)
+from pinvault.client.channel import TIMEOUT_S, Connection, open_channel
+from pinvault.client.sealing import LIFETIME_S, SealingKey, seal
+from pinvault.client.sealing_keys import SealingKeys
+from pinvault.client.values import (
+    Ibm3624Offset,
+    NaturalPin,
+    PackedPins,
     PinBlock,
+    PinColumn,
+    RandomPin,
+    Scheme,
     SealedPin,
     Source,
+    StoredBlock,
     Target,
     ToPinBlock,
+    VerificationValue,
 )
-from pinvault.v1 import (
-    key_pb2,
-    key_pb2_grpc,
-    pin_block_pb2,
-    pin_block_pb2_grpc,
-    resources_pb2,
-)
-
-TIMEOUT_S = 5.0
-ATTEMPTS = 3
-FIRST_PAUSE_S = 0.05
-SEALING_KEY_MAX_AGE_S = 600.0
-# A server that stops cancels what it has not begun.
-_AWAY = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
-_OPTIONS = (
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.enable_retries", 0),
-)
+from pinvault.v1 import key_pb2, key_pb2_grpc, pin_block_pb2_grpc
+from pinvault.v1 import pin_block_pb2 as pb
 
 
 def connect(
@@ -69,10 +66,8 @@ def connect(
     `thumbprints` (RFC 7638, base64url) pin that key: get them from the operator, the next
     one before a rotation.
     """
-    credentials = grpc.ssl_channel_credentials(_pem(ca), _pem(private_key), _pem(certificate))
-    channel = grpc.secure_channel(target, credentials, options=_OPTIONS)
     return Vault(
-        channel,
+        open_channel(target, ca=ca, certificate=certificate, private_key=private_key),
         sealing_profile=sealing_profile,
         sealing_key=sealing_key,
         thumbprints=thumbprints,
@@ -81,7 +76,10 @@ def connect(
 
 
 class Vault:
-    """A pinvault server. Safe to use from any number of threads; close it, or use `with`."""
+    """A pinvault server. Safe to use from any number of threads; close it, or use `with`.
+
+    `timeout_s` bounds a call in seconds, with all its attempts.
+    """
 
     def __init__(
         self,
@@ -92,74 +90,68 @@ class Vault:
         thumbprints: Collection[str],
         timeout_s: float,
     ) -> None:
-        self._channel = channel
+        self._connection = Connection(channel, timeout_s=timeout_s)
         self._pin_blocks = pin_block_pb2_grpc.PinBlockServiceStub(channel)
         self._keys = key_pb2_grpc.KeyServiceStub(channel)
         self._sealing_profile = sealing_profile
-        self._sealing_key_name = sealing_key
-        self._thumbprints = frozenset(thumbprints)
-        self._timeout_s = timeout_s
-        self._sealing_key: SealingKey | None = None
-        self._fetched_at = 0.0
-        self._fetching = threading.Lock()
+        self._sealing_keys = SealingKeys(
+            self._connection, name=sealing_key, thumbprints=thumbprints
+        )
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
         """Close the connection; calls under way fail."""
-        self._channel.close()
+        self._connection.close()
 
-    def seal(self, pin: str, *, pan: str | None, lifetime_s: int = LIFETIME_S) -> SealedPin:
+    def seal(
+        self,
+        pin: str,
+        *,
+        pan: str | None,
+        lifetime_s: int = LIFETIME_S,
+        caller: str | None = None,
+    ) -> SealedPin:
         """Seal a PIN of 4 to 12 digits for one call.
 
-        It is good for `lifetime_s` seconds and, with `pan`, for that card only. The first
-        use fetches the server's public key. Raises SealingKeyChanged when it is no pinned
-        one, ValueError (without the PIN) when the PIN is none.
+        It is good for `lifetime_s` seconds and, with `pan`, for that card only, with `caller`
+        for the service of that identity. The first use fetches the server's public key.
+        Raises SealingKeyChanged when it is no pinned one, ValueError (without the PIN) when
+        the PIN is none.
         """
         ciphertext = seal(
-            pin, key=self.sealing_key(), pan=pan, expires=int(time.time()) + lifetime_s
+            pin,
+            key=self.sealing_key(),
+            pan=pan,
+            expires=int(time.time()) + lifetime_s,
+            caller=caller,
         )
         return SealedPin(profile=self._sealing_profile, ciphertext=ciphertext, pan=pan)
 
     def sealing_key(self, *, refresh: bool = False) -> SealingKey:
         """Give the server's sealing key; it is fetched again every ten minutes, or to `refresh`."""
-        with self._fetching:
-            age = time.monotonic() - self._fetched_at
-            if self._sealing_key is None or refresh or age > SEALING_KEY_MAX_AGE_S:
-                try:
-                    self._sealing_key = self._fetch_sealing_key()
-                except PinvaultError:
-                    if self._sealing_key is None or refresh:
-                        raise  # a key that was good ten minutes ago still is, most likely
-                self._fetched_at = time.monotonic()
-            return self._sealing_key
+        return self._sealing_keys.current(refresh=refresh)
 
     def encrypt_pin(
         self, source: Source, *, to: Target, timeout_s: float | None = None
     ) -> EncryptedPin:
         """Have a PIN enciphered for a target."""
-        request = pin_block_pb2.EncryptPinRequest(source=_source(source), target=_target(to))
-        reply = self._call(
+        reply = self._connection.call(
             self._pin_blocks.EncryptPin,
-            request,
-            repeatable=isinstance(source, PinBlock),
+            pb.EncryptPinRequest(source=writing.source(source), target=writing.target(to)),
+            repeatable=_repeatable(source, to),
             timeout_s=timeout_s,
         )
-        is_block = reply.WhichOneof("result") == "pin_block"
+        block, envelope = reading.block_and_envelope(reply)
         return EncryptedPin(
-            pin_block=reply.pin_block if is_block else None,
-            envelope=None if is_block else reply.envelope,
-            source_key=_key_use(reply.source_key),
-            target_key=_key_use(reply.target_key),
+            pin_block=block,
+            envelope=envelope,
+            source_key=reading.key_use(reply.source_key),
+            target_key=reading.key_use(reply.target_key),
         )
 
     def encrypt_pin_change(
@@ -172,24 +164,216 @@ class Vault:
         timeout_s: float | None = None,
     ) -> EncryptedPinChange:
         """Have both PINs of a PIN change enciphered as the fields of a partner's profile."""
-        request = pin_block_pb2.EncryptPinChangeRequest(
-            profile=profile,
-            pan=pan,
-            new_source=_source(new_pin),
-            old_source=_source(old_pin) if old_pin is not None else None,
-        )
-        sources = [source for source in (new_pin, old_pin) if source is not None]
-        reply = self._call(
+        reply = self._connection.call(
             self._pin_blocks.EncryptPinChange,
-            request,
-            repeatable=all(isinstance(source, PinBlock) for source in sources),
+            pb.EncryptPinChangeRequest(
+                profile=profile,
+                pan=pan,
+                new_source=writing.source(new_pin),
+                old_source=writing.optional_source(old_pin),
+            ),
+            repeatable=_repeatable(new_pin, old_pin),
             timeout_s=timeout_s,
         )
         return EncryptedPinChange(
             pin_field=reply.pin_field,
             old_pin_field=reply.old_pin_field,
-            source_keys=tuple(_key_use(key) for key in reply.source_keys),
-            target_key=_key_use(reply.target_key),
+            source_keys=reading.key_uses(reply.source_keys),
+            target_key=reading.key_use(reply.target_key),
+        )
+
+    def translate_pin(
+        self, source: PinBlock, *, to: ToPinBlock, timeout_s: float | None = None
+    ) -> TranslatedPin:
+        """Have a PIN block translated to another key and format, for the same PAN."""
+        reply = self._connection.call(
+            self._pin_blocks.TranslatePin,
+            pb.TranslatePinRequest(
+                source=writing.block_source(source), target=writing.block_target(to)
+            ),
+            repeatable=_repeatable(source, to),
+            timeout_s=timeout_s,
+        )
+        return TranslatedPin(
+            pin_block=reply.pin_block,
+            source_key=reading.key_use(reply.source_key),
+            target_key=reading.key_use(reply.target_key),
+        )
+
+    def translate_pins(
+        self,
+        pins: Iterable[tuple[str | None, bytes]] | PackedPins,
+        *,
+        source: PinColumn,
+        to: PinColumn,
+        timeout_s: float | None = None,
+    ) -> TranslatedPins:
+        """Have up to 10,000 PIN blocks translated, each given with its PAN, or all packed.
+
+        A refused item does not refuse the others. An account may stand only once in a batch.
+        """
+        packed = columns.packed(pins, source=source.format, target=to.format)
+        reply = self._connection.call(
+            self._pin_blocks.TranslatePinBatch,
+            pb.TranslatePinBatchRequest(
+                source=writing.column(source),
+                target=writing.column(to),
+                pin_blocks=packed.pin_blocks,
+                pans=packed.pans,
+            ),
+            repeatable=True,
+            timeout_s=timeout_s,
+        )
+        statuses, blocks = columns.unpack(reply.statuses, reply.pin_blocks, target=to.format)
+        return TranslatedPins(
+            statuses=statuses,
+            pin_blocks=blocks,
+            source_key=reading.key_use(reply.source_key),
+            target_key=reading.key_use(reply.target_key),
+        )
+
+    def verify_pin(
+        self,
+        source: Source,
+        *,
+        pan: str,
+        reference: VerificationValue | PinBlock,
+        timeout_s: float | None = None,
+    ) -> VerifiedPin:
+        """Have a PIN verified by its PVV, its offset, or another PIN block.
+
+        The number of tries a card has is not counted here.
+        """
+        request = pb.VerifyPinRequest(source=writing.source(source), pan=pan)
+        if isinstance(reference, PinBlock):
+            request.pin_block.CopyFrom(writing.block_source(reference))
+            repeatable = _repeatable(source, reference)
+        else:
+            request.verification_value.CopyFrom(writing.verification_value(reference))
+            repeatable = _repeatable(source)
+        reply = self._connection.call(
+            self._pin_blocks.VerifyPin, request, repeatable=repeatable, timeout_s=timeout_s
+        )
+        return VerifiedPin(
+            matches=reading.matches(reply.result),
+            source_key=reading.key_use(reply.source_key),
+            reference_key=reading.key_use(reply.reference_key),
+        )
+
+    def generate_verification_value(
+        self, source: Source, *, pan: str, scheme: Scheme, timeout_s: float | None = None
+    ) -> GeneratedValue:
+        """Have the PVV or offset of a PIN made."""
+        reply = self._connection.call(
+            self._pin_blocks.GenerateVerificationValue,
+            pb.GenerateVerificationValueRequest(
+                source=writing.source(source), pan=pan, scheme=writing.scheme(scheme)
+            ),
+            repeatable=_repeatable(source),
+            timeout_s=timeout_s,
+        )
+        return GeneratedValue(
+            value=reading.verification_value(reply.verification_value),
+            source_key=reading.key_use(reply.source_key),
+            verification_key=reading.key_use(reply.verification_key),
+        )
+
+    def change_verification_value(
+        self,
+        *,
+        pan: str,
+        current_pin: Source,
+        new_pin: Source,
+        reference: VerificationValue | StoredBlock,
+        timeout_s: float | None = None,
+    ) -> ChangedValue:
+        """Have the current PIN verified and what stands for the new one made, both or neither."""
+        request = pb.ChangeVerificationValueRequest(
+            current_source=writing.source(current_pin),
+            new_source=writing.source(new_pin),
+            pan=pan,
+        )
+        if isinstance(reference, StoredBlock):
+            request.pin_block.CopyFrom(writing.stored_block(reference))
+            repeatable = _repeatable(current_pin, new_pin, reference.current, reference.to)
+        else:
+            request.verification_value.CopyFrom(writing.verification_value(reference))
+            repeatable = _repeatable(current_pin, new_pin)
+        reply = self._connection.call(
+            self._pin_blocks.ChangeVerificationValue,
+            request,
+            repeatable=repeatable,
+            timeout_s=timeout_s,
+        )
+        return ChangedValue(
+            matches=reading.matches(reply.result),
+            value=reading.optional_value(reply),
+            pin_block=reply.pin_block if reply.HasField("pin_block") else None,
+            source_keys=reading.key_uses(reply.source_keys),
+            reference_keys=reading.key_uses(reply.reference_keys),
+        )
+
+    def generate_pin(
+        self,
+        *,
+        pan: str,
+        method: RandomPin | NaturalPin | Ibm3624Offset,
+        to: Target,
+        scheme: Scheme | None = None,
+        timeout_s: float | None = None,
+    ) -> GeneratedPin:
+        """Have a PIN generated in the HSM's zone; with `scheme`, its PVV or offset too."""
+        reply = self._connection.call(
+            self._pin_blocks.GeneratePin,
+            writing.generate_pin(pan=pan, method=method, to=to, value_scheme=scheme),
+            repeatable=False,
+            timeout_s=timeout_s,
+        )
+        block, envelope = reading.block_and_envelope(reply)
+        return GeneratedPin(
+            pin_block=block,
+            envelope=envelope,
+            value=reading.optional_value(reply),
+            target_key=reading.key_use(reply.target_key),
+            verification_keys=reading.key_uses(reply.verification_keys),
+        )
+
+    def encrypt_pin_change_script(
+        self,
+        *,
+        script: str,
+        pan: str,
+        application_cryptogram: bytes,
+        message_data: bytes,
+        new_pin: Source,
+        current_pin: Source | None = None,
+        pan_sequence_number: int = 0,
+        timeout_s: float | None = None,
+    ) -> PinChangeScript:
+        """Have a new PIN enciphered for the chip of a card, with the MAC of its command.
+
+        `application_cryptogram` is the ARQC of the transaction, 8 bytes; `message_data`, 5 to
+        64 bytes, is what the MAC covers before the enciphered PIN.
+        """
+        reply = self._connection.call(
+            self._pin_blocks.EncryptPinChangeScript,
+            pb.EncryptPinChangeScriptRequest(
+                script=script,
+                pan=pan,
+                pan_sequence_number=pan_sequence_number,
+                application_cryptogram=application_cryptogram,
+                message_data=message_data,
+                new_source=writing.source(new_pin),
+                current_source=writing.optional_source(current_pin),
+            ),
+            repeatable=_repeatable(new_pin, current_pin),
+            timeout_s=timeout_s,
+        )
+        return PinChangeScript(
+            enciphered_pin=reply.enciphered_pin,
+            mac=reply.mac,
+            source_keys=reading.key_uses(reply.source_keys),
+            script_keys=reading.key_uses(reply.script_keys),
         )
 
     def list_keys(self) -> list[KeyUse]:
@@ -197,100 +381,17 @@ class Vault:
         found: list[KeyUse] = []
         request = key_pb2.ListKeysRequest()
         while True:
-            reply = self._call(self._keys.ListKeys, request, repeatable=True)
-            found += map(_key_use, reply.keys)
+            reply = self._connection.call(self._keys.ListKeys, request, repeatable=True)
+            found += map(reading.key_use, reply.keys)
             if not reply.next_page_token:
                 return found
             request.page_token = reply.next_page_token
 
-    def _fetch_sealing_key(self) -> SealingKey:
-        request = key_pb2.GetPublicKeyRequest(key=self._sealing_key_name)
-        reply = self._call(self._keys.GetPublicKey, request, repeatable=True)
-        offered = [
-            SealingKey.from_jwk(kid=jwk.kid, alg=jwk.alg, n=jwk.n, e=jwk.e)
-            for jwk in reply.jwks.keys
-            if jwk.alg in ALGORITHMS
-        ]
-        for key in offered:  # newest first
-            if not self._thumbprints or key.thumbprint in self._thumbprints:
-                return key
-        raise SealingKeyChanged(offered=tuple(key.thumbprint for key in offered))
 
-    def _call(
-        self,
-        method: Callable[..., Any],
-        request: object,
-        *,
-        repeatable: bool,
-        timeout_s: float | None = None,
-    ) -> Any:
-        """Make a call; one that may be repeated is, while there is time and the server is away."""
-        deadline = time.monotonic() + (timeout_s if timeout_s is not None else self._timeout_s)
-        pause = FIRST_PAUSE_S
-        attempt = 1
-        while True:
-            left = deadline - time.monotonic()
-            try:
-                return method(request, timeout=max(left, 0.001))
-            except grpc.RpcError as error:
-                found = from_rpc(error)
-            again = repeatable and found.code in _AWAY and attempt < ATTEMPTS
-            if not again or pause >= left:
-                raise found
-            time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
-            attempt, pause = attempt + 1, pause * 4
-
-
-def _source(source: Source) -> resources_pb2.PinSource:
-    if isinstance(source, SealedPin):
-        return resources_pb2.PinSource(
-            envelope=resources_pb2.EnvelopeSource(
-                profile=source.profile, ciphertext=source.ciphertext, pan=source.pan or ""
-            )
-        )
-    return resources_pb2.PinSource(
-        pin_block=resources_pb2.PinBlockSource(
-            key=source.key,
-            format=_format(source.format, source.pan),
-            ciphertext=source.ciphertext,
-        )
+def _repeatable(*parts: Source | Target | None) -> bool:
+    """Whether none of what a call names is used up by it."""
+    return not any(
+        isinstance(part, SealedPin)
+        or (isinstance(part, PinBlock | ToPinBlock) and part.dukpt is not None)
+        for part in parts
     )
-
-
-def _target(target: Target) -> resources_pb2.PinTarget:
-    if isinstance(target, ToPinBlock):
-        return resources_pb2.PinTarget(
-            pin_block=resources_pb2.PinBlockTarget(
-                key=target.key, format=_format(target.format, target.pan)
-            )
-        )
-    return resources_pb2.PinTarget(
-        envelope=resources_pb2.EnvelopeTarget(profile=target.profile, pan=target.pan)
-    )
-
-
-def _format(name: Format, pan: str | None) -> resources_pb2.PinBlockFormat:
-    """Write a format with its PAN; the server says what is wrong with a missing one."""
-    match name:
-        case "ISO_0":
-            return resources_pb2.PinBlockFormat(
-                iso_format_0=resources_pb2.IsoFormat0(pan=pan or "")
-            )
-        case "ISO_1":
-            return resources_pb2.PinBlockFormat(iso_format_1=resources_pb2.IsoFormat1())
-        case "ISO_3":
-            return resources_pb2.PinBlockFormat(
-                iso_format_3=resources_pb2.IsoFormat3(pan=pan or "")
-            )
-        case "ISO_4":
-            return resources_pb2.PinBlockFormat(
-                iso_format_4=resources_pb2.IsoFormat4(pan=pan or "")
-            )
-
-
-def _key_use(message: resources_pb2.KeyUse | key_pb2.Key) -> KeyUse:
-    return KeyUse(name=message.name, version=message.version, check_value=message.check_value)
-
-
-def _pem(source: Path | bytes) -> bytes:
-    return source if isinstance(source, bytes) else source.read_bytes()

@@ -64,14 +64,17 @@ pin_length = {{ minimum = 4, maximum = 4 }}
 [profiles.lithic]
 kind = "sealed-json"
 key = "pin-seal"
+remember_s = 300
 
 [profiles.adyen]
 kind = "sealed-aes-block"
 key = "pin-wrap"
+remember_s = 300
 
 [profiles.phone-in]
 kind = "sealed-ecdh-block"
 key = "pin-agree"
+remember_s = 300
 derivation = {{ shared_info = "70696E7661756C74" }}
 
 [profiles.phone-out]

@@ -636,7 +636,7 @@ class Dukpt(_message.Message):
     KEY_SERIAL_NUMBER_FIELD_NUMBER: _builtins.int
     WORKING_KEY_ALGORITHM_FIELD_NUMBER: _builtins.int
     key_serial_number: _builtins.bytes
-    """Required. The key serial number: 10 bytes under a TDES base key, 12 under an AES one. It is used up by the call."""
+    """Required. The key serial number: 10 bytes under a TDES base key, 12 under an AES one. A source uses it up."""
     working_key_algorithm: Global___KeyAlgorithm.ValueType
     """Required. The algorithm of the PIN encryption working key."""
     def __init__(

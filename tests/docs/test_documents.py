@@ -9,15 +9,20 @@ from pathlib import Path
 
 import pytest
 
+from pinvault.client import ItemStatus
 from pinvault.development.configuration import Settings
 from pinvault.development.environment import Environment
 from pinvault.development.server import RunningServer
 from pinvault.model.errors import TEXTS, Reason
 from pinvault.server.status import CODES
+from pinvault.v1 import pin_block_pb2
 
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-DOCUMENTS = ("README.md", "SECURITY.md", *(f"docs/{name}.md" for name in (
-    "audit-log", "changelog", "errors", "journey", "operations", "threat-model")))  # fmt: skip
+DOCUMENTS = (
+    *("README.md", "SECURITY.md"),
+    *("docs/audit-log.md", "docs/changelog.md", "docs/errors.md", "docs/journey.md"),
+    *("docs/operations.md", "docs/threat-model.md", "docs/verbs.md"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +32,15 @@ def tour(make_environment: Callable[[Settings], Environment]) -> Iterator[Runnin
         yield running
 
 
-def blocks(repository: Path) -> list[tuple[str, str]]:
-    return BLOCK.findall((repository / "README.md").read_text())
+def blocks(repository: Path, document: str = "README.md") -> list[tuple[str, str]]:
+    return BLOCK.findall((repository / document).read_text())
+
+
+def program(repository: Path, document: str, kind: str) -> str:
+    """What a document shows in one language, read from top to bottom."""
+    shown = [text for found, text in blocks(repository, document) if found == kind]
+    # tests/e2e/test_demo.py runs the demonstration.
+    return "\n".join(text for text in shown if not text.startswith("./dev demo"))
 
 
 def test_the_readme_shows_commands_and_a_program(repository: Path) -> None:
@@ -37,29 +49,48 @@ def test_the_readme_shows_commands_and_a_program(repository: Path) -> None:
     assert kinds.count("python") == 1
 
 
-def test_everything_that_the_readme_shows_runs(repository: Path, tour: RunningServer) -> None:
+@pytest.mark.parametrize("document", ["README.md", "docs/verbs.md"])
+@pytest.mark.parametrize("kind", ["python", "sh"])
+def test_everything_that_is_shown_runs(
+    repository: Path, tour: RunningServer, document: str, kind: str
+) -> None:
     """Ports and folder are those of this test's server; the rest is as it is printed."""
-    root = tour.environment.root
-    for kind, shown in blocks(repository):
-        if shown.startswith("./dev demo"):
-            continue  # tests/e2e/test_demo.py runs it
-        text = shown.replace(".dev/run", str(root))
-        text = text.replace("localhost:8443", f"localhost:{tour.port}")
-        text = text.replace("127.0.0.1:8443", f"127.0.0.1:{tour.port}")
-        text = text.replace(".venv/bin/python", sys.executable)
-        text = text.replace(".venv/bin/buf", str(Path(sys.executable).with_name("buf")))
-        command = [sys.executable, "-c", text] if kind == "python" else ["bash", "-euc", text]
-        done = subprocess.run(
-            command,
-            cwd=repository,
-            env={**os.environ, "PYTHONPATH": str(repository)},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, (shown, done.stdout, done.stderr)
-        assert done.stdout
+    text = program(repository, document, kind)
+    text = text.replace(".dev/run", str(tour.environment.root))
+    text = text.replace("localhost:8443", f"localhost:{tour.port}")
+    text = text.replace("127.0.0.1:8443", f"127.0.0.1:{tour.port}")
+    text = text.replace(".venv/bin/python", sys.executable)
+    text = text.replace(".venv/bin/buf", str(Path(sys.executable).with_name("buf")))
+    command = [sys.executable, "-c"] if kind == "python" else ["bash", "-euxo", "pipefail", "-c"]
+    done = subprocess.run(
+        [*command, text],
+        cwd=repository,
+        env={**os.environ, "PYTHONPATH": str(repository)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    assert done.stdout
+
+
+def test_every_verb_has_a_section_with_both_examples(repository: Path) -> None:
+    text = (repository / "docs/verbs.md").read_text()
+    for method in pin_block_pb2.DESCRIPTOR.services_by_name["PinBlockService"].methods:
+        section = text.split(f"\n## {method.name}\n")[1].split("\n## ")[0]
+        assert f"| [{method.name}](#{method.name.lower()}) |" in text
+        assert "\n```python\n" in section
+        assert f"\ncall {method.name} <<END\n" in section
+        assert "A grant must name" in section
+        assert "Refusals met most" in section
+
+
+def test_the_verbs_name_refusals_that_exist(repository: Path) -> None:
+    prose = re.sub(r"```.*?```", "", (repository / "docs/verbs.md").read_text(), flags=re.DOTALL)
+    named = set(re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b", prose))
+    assert len(named) > 15
+    assert not named - {*Reason.__members__, *ItemStatus.__members__}
 
 
 def test_the_table_of_errors_is_complete(repository: Path) -> None:

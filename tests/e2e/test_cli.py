@@ -57,7 +57,7 @@ def test_help_names_the_commands(quiet: Environment) -> None:
 def test_config_check_says_what_it_found(quiet: Environment) -> None:
     done = pinvault(quiet, "config", "check", str(quiet.config))
     assert (done.returncode, done.stderr) == (0, "")
-    assert "good: 8 keys, 2 profiles, 4 grants" in done.stdout
+    assert "good: 19 keys, 7 profiles, 6 grants" in done.stdout
 
 
 def test_config_check_says_when_the_table_may_be_too_small(spoilt: Environment) -> None:

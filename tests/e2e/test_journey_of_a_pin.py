@@ -130,6 +130,7 @@ def test_callers_see_the_keys_that_they_may_use_and_their_check_values(
     assert set(keys) == {
         *("pin-seal", "interswitch-pin"),
         *("zpk-terminal", "zpk-switch", "zpk-terminal-aes", "zpk-switch-aes"),
+        *("pin-wrap", "pin-agree", "phone-agree", "bdk-terminal", "pvk-visa", "pvk-ibm"),
     }
     assert re.fullmatch("[0-9A-F]{64}", keys["pin-seal"])
     assert re.fullmatch("[0-9A-F]{6}", keys["zpk-switch"])

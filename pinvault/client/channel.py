@@ -1,0 +1,86 @@
+"""One connection to a server: mTLS, a deadline on every call, and repeats where they are safe.
+
+Rules:
+- mTLS always.
+- Only a call that its caller calls repeatable is repeated, and only while the server is away.
+- All attempts share one deadline.
+"""
+
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import grpc
+
+from pinvault.client.errors import from_rpc
+
+TIMEOUT_S = 5.0
+ATTEMPTS = 3
+FIRST_PAUSE_S = 0.05
+# A server that stops cancels what it has not begun.
+_AWAY = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
+_OPTIONS = (
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.enable_retries", 0),
+)
+
+Request = TypeVar("Request")
+Reply = TypeVar("Reply")
+
+
+def open_channel(
+    target: str, *, ca: Path | bytes, certificate: Path | bytes, private_key: Path | bytes
+) -> grpc.Channel:
+    """Open a channel to `host:port` with mTLS; PEM as bytes or files."""
+    credentials = grpc.ssl_channel_credentials(_pem(ca), _pem(private_key), _pem(certificate))
+    return grpc.secure_channel(target, credentials, options=_OPTIONS)
+
+
+class Connection:
+    """A channel, and how calls are made on it. `timeout_s` is in seconds."""
+
+    def __init__(
+        self,
+        channel: grpc.Channel,
+        *,
+        timeout_s: float,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.channel = channel
+        self._timeout_s = timeout_s
+        self._sleep = sleep
+
+    def call(
+        self,
+        method: "grpc.UnaryUnaryMultiCallable[Request, Reply]",
+        request: Request,
+        *,
+        repeatable: bool,
+        timeout_s: float | None = None,
+    ) -> Reply:
+        """Make a call; one that may be repeated is, while there is time and the server is away."""
+        deadline = time.monotonic() + (timeout_s if timeout_s is not None else self._timeout_s)
+        pause = FIRST_PAUSE_S
+        attempt = 1
+        while True:
+            left = deadline - time.monotonic()
+            try:
+                return method(request, timeout=max(left, 0.001))
+            except grpc.RpcError as error:
+                found = from_rpc(error)
+            again = repeatable and found.code in _AWAY and attempt < ATTEMPTS
+            if not again or pause >= left:
+                raise found
+            self._sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            attempt, pause = attempt + 1, pause * 4
+
+    def close(self) -> None:
+        """Close the channel; calls under way fail."""
+        self.channel.close()
+
+
+def _pem(source: Path | bytes) -> bytes:
+    return source if isinstance(source, bytes) else source.read_bytes()

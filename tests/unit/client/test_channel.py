@@ -1,0 +1,54 @@
+"""Calls are repeated only when they may be, only while the server is away, within one deadline."""
+
+import time
+
+import grpc
+import pytest
+
+from pinvault.client.channel import ATTEMPTS, Connection
+from pinvault.client.errors import PinvaultError
+from tests.unit.client.support import Away, Server
+
+GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+CODES = tuple(grpc.StatusCode)
+
+
+def call(server: Server, *, repeatable: bool, timeout_s: float = 5.0) -> object:
+    connection = Connection(server, timeout_s=timeout_s, sleep=lambda _: None)
+    return connection.call(server.unary_unary("/a/b"), None, repeatable=repeatable)
+
+
+@pytest.mark.parametrize("code", CODES, ids=lambda code: code.name)
+@pytest.mark.parametrize("repeatable", [True, False], ids=["repeatable", "once"])
+def test_a_call_is_repeated_when_it_may_be_and_the_server_is_away(
+    code: grpc.StatusCode, repeatable: bool
+) -> None:
+    server = Server(Away(code), "reply")
+    if repeatable and code in GONE:
+        assert call(server, repeatable=repeatable) == "reply"
+    else:
+        with pytest.raises(PinvaultError) as failed:
+            call(server, repeatable=repeatable)
+        assert failed.value.code is code
+        assert len(server.asked) == 1
+
+
+def test_a_server_that_stays_away_is_asked_three_times() -> None:
+    server = Server(*[Away()] * ATTEMPTS, "too late")
+    with pytest.raises(PinvaultError):
+        call(server, repeatable=True)
+    assert len(server.asked) == ATTEMPTS == 3
+
+
+def test_all_attempts_share_one_deadline() -> None:
+    server = Server(Away(), Away(), "reply")
+    call(server, repeatable=True, timeout_s=2.0)
+    assert 2.0 >= server.timeouts[0] >= server.timeouts[1] >= server.timeouts[2] > 1.0
+
+
+def test_there_is_no_pause_that_the_deadline_has_no_room_for() -> None:
+    server, began = Server(Away(), "reply"), time.monotonic()
+    with pytest.raises(PinvaultError):
+        call(server, repeatable=True, timeout_s=0.04)
+    assert len(server.asked) == 1
+    assert time.monotonic() - began < 1
