@@ -38,6 +38,8 @@ class Notes:
     sources: list[str] = field(default_factory=list)
     target: str = ""
     pan_index: str = ""
+    items: int = 0
+    items_not_done: int = 0
 
     def opened_by(self, *keys: Key) -> None:
         """Add the keys that opened the sources, where they were not known before."""

@@ -8,7 +8,7 @@ Rules:
 from dataclasses import dataclass
 
 from pinvault.clearzone.parcels import BlockToMake, SealedBlock
-from pinvault.model.batch import MAX_ITEMS, PAN_BYTES
+from pinvault.model.batch import MAX_ITEMS, PAN_BYTES, ItemStatus
 from pinvault.model.call import Call
 from pinvault.model.errors import Reason, Refusal
 from pinvault.model.keys import Key
@@ -47,12 +47,13 @@ class TranslatePinBatch:
         """Translate what can be translated, or refuse the whole batch."""
         desk = self.desk
         sealed, to_make = self._resolve(source, target)
-        _require_columns(pin_blocks, pans, source.format, target.format)
+        call.notes.items = _count(pin_blocks, pans, source.format, target.format)
         passage = Passage(sources=(sealed,), targets=(to_make,))
         terms = passage.admit(call, desk.admission)
 
         done = desk.zone.translate_batch(pin_blocks, pans, sealed, to_make, terms)
 
+        call.notes.items_not_done = call.notes.items - done.statuses.count(ItemStatus.DONE)
         return TranslatedBatch(
             statuses=done.statuses,
             pin_blocks=done.blocks,
@@ -77,10 +78,12 @@ class TranslatePinBatch:
         return sealed, to_make
 
 
-def _require_columns(pin_blocks: bytes, pans: bytes, source: Format, target: Format) -> None:
+def _count(pin_blocks: bytes, pans: bytes, source: Format, target: Format) -> int:
+    """Count the items of columns that fit together, or refuse."""
     items, rest = divmod(len(pin_blocks), source.block_bytes)
     if rest or not 1 <= items <= MAX_ITEMS:
         raise Refusal(Reason.BATCH_INVALID, field="pin_blocks")
     wants_pans = source.carries_pan or target.carries_pan
     if len(pans) != (items * PAN_BYTES if wants_pans else 0):
         raise Refusal(Reason.BATCH_INVALID, field="pans")
+    return items

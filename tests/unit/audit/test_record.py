@@ -17,7 +17,7 @@ from tests.unit.audit.support import record, steady
 TEXTS = [
     field.name
     for field in msgspec.structs.fields(AuditRecord)
-    if field.name not in ("event", "keys", "latency_us", "deadline_ms")
+    if field.name not in ("event", "keys", "items", "items_not_done", "latency_us", "deadline_ms")
 ]
 DIGITS = "0123456789"
 PREFIXES = ["", "a", "A", "app-", "TLS", "spiffe://x/", "A.", "zpk/"]
@@ -119,7 +119,7 @@ def test_a_newline_at_the_end_fits_nowhere(member: str) -> None:
     assert refused(**{member: fits + "\n"})
 
 
-@pytest.mark.parametrize("member", ["latency_us", "deadline_ms"])
+@pytest.mark.parametrize("member", ["items", "items_not_done", "latency_us", "deadline_ms"])
 def test_no_number_is_wide_enough_for_a_pan(member: str) -> None:
     assert refused(**{member: 10**11})
     assert refused(**{member: -1})
@@ -163,6 +163,8 @@ def test_the_longest_record_fits_a_line() -> None:
         "source": "s" * 64,
         "target": "s" * 64,
         "profile": "s" * 64,
+        "items": 10_000,
+        "items_not_done": 10_000,
         "latency_us": 10**10 - 1,
         "deadline_ms": 10**8 - 1,
         "tls": "TLS" + "v" * 61,
