@@ -52,7 +52,7 @@ Tls = Annotated[str, Meta(pattern=_GUARD + r"TLS[A-Za-z0-9._/:+-]*\Z", max_lengt
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z", max_length=64)]
 Microseconds = Annotated[int, Meta(ge=0, lt=10**10)]
 Milliseconds = Annotated[int, Meta(ge=0, lt=10**8)]
-Items = Annotated[int, Meta(ge=0, le=10_000)]
+Items = Annotated[int, Meta(ge=0, lt=10_001)]
 
 # Of boot records: what started, in words chosen by the program.
 FactName = Annotated[str, Meta(pattern=r"^[a-z][a-z_]*\Z", max_length=32)]
@@ -83,7 +83,8 @@ class AuditRecord(
     """What a call leaves behind. Whoever writes one clamps the durations to their bounds.
 
     `pan_hash` is the lower-case hex of a 32-byte keyed hash of the PAN, made with a key that
-    stands in no log. `items` are those of a batch. `cause` is a word of a closed set, for the operator's eyes only.
+    stands in no log. `items` are those of a batch. `cause` is a word of a closed set, for the
+    operator's eyes only.
     """
 
     event: Event
