@@ -13,7 +13,7 @@ import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import Enum
+from functools import partial
 from itertools import accumulate
 from typing import Any, Final, TypeVar, cast
 
@@ -70,20 +70,19 @@ RANDOM_BYTES: Final = 65_536
 """Most bytes that one call of `random` gives."""
 
 
-class _Errand(Enum):
-    """What the lane is asked for besides operations with keys."""
-
-    RANDOM = "random"
-    EXAMINE = "examine"
-    CLOSE = "close"
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Group:
-    """Calls that may be answered together: the same thing done with the same key."""
+    """Calls that may be answered together, by one `run`. Each group is only itself."""
 
-    work: Operation | _Errand
-    key_id: str = ""
+    run: Callable[[Sequence[Any]], Sequence[Any]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _KeyGroup(_Group):
+    """Calls of one operation with one key that permits it."""
+
+    entry: KeyEntry
+    block_size: int
 
 
 class Device:
@@ -102,6 +101,9 @@ class Device:
         self._library = library
         self._link = link
         self._entries = {entry.id: entry for entry in keyring.in_use}
+        self._groups = {operation: self._groups_of(operation) for operation in Operation}
+        self._draws = _Group(self._run_random)
+        self._probes, self._closings = _Group(_run_turns), _Group(_run_turns)
         self._public_keys: dict[str, bytes] = {}
         self._hang_after = hang_after
         self._clock = clock
@@ -179,10 +181,10 @@ class Device:
         self, key_id: str, plaintext: bytes, *, padding: RsaPadding, timeout: float
     ) -> bytes:
         """A message of at most modulus minus padding bytes under a partner's public key."""
-        entry = self._permitted(Operation.RSA_ENCRYPT, key_id)
-        if len(plaintext) > longest_message(entry.algorithm, padding):
+        group = self._permitted(Operation.RSA_ENCRYPT, key_id)
+        if len(plaintext) > longest_message(group.entry.algorithm, padding):
             raise ValueError("the message is too long for the key")
-        return self._apply(Operation.RSA_ENCRYPT, key_id, plaintext, timeout, padding=padding)
+        return self._apply(Operation.RSA_ENCRYPT, group, plaintext, timeout, padding=padding)
 
     def rsa_decrypt(
         self, key_id: str, ciphertext: bytes, *, padding: RsaPadding, timeout: float
@@ -192,8 +194,8 @@ class Device:
         OperationNotPermitted for PKCS #1 v1.5 or another hash, before the token is touched.
         HsmDataRefused for every bad ciphertext, of whatever length.
         """
-        self._permitted_oaep(Operation.RSA_DECRYPT, key_id, padding)
-        return self._apply(Operation.RSA_DECRYPT, key_id, ciphertext, timeout, padding=padding)
+        group = self._permitted_oaep(Operation.RSA_DECRYPT, key_id, padding)
+        return self._apply(Operation.RSA_DECRYPT, group, ciphertext, timeout, padding=padding)
 
     def with_derived(
         self,
@@ -212,16 +214,16 @@ class Device:
         meanwhile, again: it is short, calls no method of the device, lets pass what its cipher
         raises, and has no effect but its result. What it raises itself, this raises unchanged.
         """
-        entry = self._permitted(Operation.DERIVE, key_id)
+        group = self._permitted(Operation.DERIVE, key_id)
         steps = tuple(path)
-        derivation.check(steps, entry.algorithm.family)
-        enciphers = entry.state is State.ACTIVE
+        derivation.check(steps, group.entry.algorithm.family)
+        enciphers = group.entry.state is State.ACTIVE
 
         def turn(live: keys.LiveKey) -> ResultT:
             with keys.derived(live, steps, enciphers=enciphers) as cipher:
                 return _outcome(work, cipher)
 
-        return self._perform(Operation.DERIVE, key_id, turn, timeout)
+        return self._perform(group, turn, timeout)
 
     def with_unwrapped(
         self,
@@ -239,7 +241,7 @@ class Device:
         whatever is wrong with the wrapped key and with what `work` opens. For `work` the rules of
         `with_derived` hold.
         """
-        self._permitted_oaep(Operation.UNWRAP, key_id, padding)
+        group = self._permitted_oaep(Operation.UNWRAP, key_id, padding)
         if algorithm.family is not Family.AES:
             raise ValueError("a content key is an AES key")
         data = bytes(wrapped)
@@ -248,7 +250,7 @@ class Device:
             with keys.unwrapped(live, data, rsa_padding=padding, algorithm=algorithm) as cipher:
                 return _outcome(work, cipher)
 
-        return self._perform(Operation.UNWRAP, key_id, turn, timeout, blames_data=True)
+        return self._perform(group, turn, timeout, blames_data=True)
 
     def agree(self, key_id: str, peer: bytes, *, timeout: float) -> bytes:
         """The ECDH shared secret with `peer` (SP 800-56A, 5.7.1.2): the x coordinate, 32 bytes.
@@ -257,27 +259,28 @@ class Device:
         P-256: a SubjectPublicKeyInfo in DER, or an uncompressed point of 65 bytes. ValueError when
         it is neither.
         """
-        self._permitted(Operation.AGREE, key_id)
+        group = self._permitted(Operation.AGREE, key_id)
         point = agreement.point(peer)
-        return self._perform(Operation.AGREE, key_id, lambda live: keys.agree(live, point), timeout)
+        return self._perform(group, lambda live: keys.agree(live, point), timeout)
 
     def mac(self, key_id: str, data: bytes, *, timeout: float) -> bytes:
         """The HMAC-SHA256 (RFC 2104) of `data`, 32 bytes."""
-        self._permitted(Operation.MAC, key_id)
-        return self._apply(Operation.MAC, key_id, data, timeout)
+        group = self._permitted(Operation.MAC, key_id)
+        return self._apply(Operation.MAC, group, data, timeout)
 
     def sign(self, key_id: str, digest: bytes, *, timeout: float) -> bytes:
         """The ECDSA signature over a SHA-256 digest: r and s of 32 bytes each (CKM_ECDSA)."""
-        self._permitted(Operation.SIGN, key_id)
+        group = self._permitted(Operation.SIGN, key_id)
         if len(digest) != DIGEST_BYTES:
             raise ValueError("a digest has 32 bytes")
-        return self._apply(Operation.SIGN, key_id, digest, timeout)
+        return self._apply(Operation.SIGN, group, digest, timeout)
 
     def random(self, length: int, *, timeout: float) -> bytes:
         """`length` random bytes, 1 to 65,536, from the token's generator."""
         if not 1 <= length <= RANDOM_BYTES:
             raise ValueError("random bytes are drawn 1 to 65536 at a time")
-        return self._batched(_Group(_Errand.RANDOM), length.to_bytes(4, "big"), timeout)
+        drawn: bytes = self._enter(self._draws, length, timeout)
+        return drawn
 
     def public_key(self, key_id: str) -> bytes:
         """The SubjectPublicKeyInfo of a pair or public key, in DER, as it was at the start."""
@@ -296,7 +299,7 @@ class Device:
         """
         if self.status is DeviceStatus.HUNG:
             raise HsmUnavailable
-        self._enter(_Group(_Errand.EXAMINE), self._link.examine, CLOSE_TIMEOUT)
+        self._enter(self._probes, self._link.examine, CLOSE_TIMEOUT)
 
     def close(self) -> None:
         """Log out and leave the library. Later calls get HsmUnavailable. May be called again.
@@ -304,33 +307,48 @@ class Device:
         HsmTimeout when the token hangs: then only the end of the process closes it.
         """
         if not self._is_closed:
-            self._lane.call(_Group(_Errand.CLOSE), self._shut, CLOSE_TIMEOUT)
+            self._lane.call(self._closings, self._shut, CLOSE_TIMEOUT)
 
-    def _permitted(self, operation: Operation, key_id: str) -> KeyEntry:
-        """The entry of a key that may do this. UnknownKey or OperationNotPermitted otherwise."""
-        entry = self._entries.get(key_id)
-        if entry is None:
+    def _groups_of(self, operation: Operation) -> dict[str, _KeyGroup]:
+        """The groups of one operation, by the ids of the keys that permit it."""
+        by_blocks = operation in (Operation.ENCIPHER, Operation.DECIPHER)
+        return {
+            entry.id: _KeyGroup(
+                partial(self._run_blocks, operation, entry) if by_blocks else _run_turns,
+                entry,
+                entry.algorithm.block_size,
+            )
+            for entry in self._entries.values()
+            if permits(entry, operation)
+        }
+
+    def _permitted(self, operation: Operation, key_id: str) -> _KeyGroup:
+        """The group of a key that may do this. UnknownKey or OperationNotPermitted otherwise."""
+        group = self._groups[operation].get(key_id)
+        if group is not None:
+            return group
+        if key_id not in self._entries:
             raise UnknownKey
-        if not permits(entry, operation):
-            raise OperationNotPermitted(key=key_id, operation=operation.value[1])
-        return entry
+        raise OperationNotPermitted(key=key_id, operation=operation.value[1])
 
-    def _permitted_oaep(self, operation: Operation, key_id: str, padding: RsaPadding) -> None:
+    def _permitted_oaep(self, operation: Operation, key_id: str, padding: RsaPadding) -> _KeyGroup:
         """As `_permitted`; OperationNotPermitted too for another padding than the key ring's."""
-        entry = self._permitted(operation, key_id)
-        if JWA_PADDING.get(entry.jwa or "") is not padding:
+        group = self._permitted(operation, key_id)
+        if JWA_PADDING.get(group.entry.jwa or "") is not padding:
             raise OperationNotPermitted(key=key_id, padding=padding.value)
+        return group
 
     def _blocks(self, operation: Operation, key_id: str, blocks: bytes, timeout: float) -> bytes:
-        entry = self._permitted(operation, key_id)
-        if not blocks or len(blocks) % entry.algorithm.block_size:
+        group = self._permitted(operation, key_id)
+        if not blocks or len(blocks) % group.block_size:
             raise ValueError("the data are not whole blocks")
-        return self._batched(_Group(operation, key_id), bytes(blocks), timeout)
+        result: bytes = self._enter(group, bytes(blocks), timeout)
+        return result
 
     def _apply(
         self,
         operation: Operation,
-        key_id: str,
+        group: _KeyGroup,
         data: bytes,
         timeout: float,
         *,
@@ -339,8 +357,7 @@ class Device:
         """One operation on one message. A padding is what bad data can offend against."""
         message = bytes(data)
         return self._perform(
-            operation,
-            key_id,
+            group,
             lambda live: keys.apply(live, operation, message, rsa_padding=padding),
             timeout,
             blames_data=padding is not None,
@@ -348,28 +365,20 @@ class Device:
 
     def _perform(
         self,
-        operation: Operation,
-        key_id: str,
+        group: _KeyGroup,
         task: KeyTask[ResultT],
         timeout: float,
         *,
         blames_data: bool = False,
     ) -> ResultT:
         """A turn of its own with one key."""
-        entry, link = self._entries[key_id], self._link
+        entry, link = group.entry, self._link
         result: ResultT = self._enter(
-            _Group(operation, key_id),
-            lambda: link.perform(entry, task, blames_data=blames_data),
-            timeout,
+            group, lambda: link.perform(entry, task, blames_data=blames_data), timeout
         )
         return result
 
-    def _batched(self, group: _Group, payload: bytes, timeout: float) -> bytes:
-        """A part in a turn that all who ask for the same share."""
-        result: bytes = self._enter(group, payload, timeout)
-        return result
-
-    def _enter(self, group: _Group, payload: bytes | Callable[[], object], timeout: float) -> Any:
+    def _enter(self, group: _Group, payload: object, timeout: float) -> Any:
         self._link.check_open()
         return self._lane.call(group, payload, timeout)
 
@@ -377,13 +386,7 @@ class Device:
         """One batch inside the lane; a refusal strikes only the payload it is about."""
         if self._is_closed:
             return [HsmUnavailable("the device is closed") for _ in payloads]
-        match group.work:
-            case Operation.ENCIPHER | Operation.DECIPHER as operation:
-                return self._run_blocks(operation, self._entries[group.key_id], payloads)
-            case _Errand.RANDOM:
-                return self._run_random(payloads)
-            case _:
-                return [_run_turn(turn) for turn in payloads]
+        return group.run(payloads)
 
     def _run_blocks(
         self, operation: Operation, entry: KeyEntry, payloads: Sequence[bytes]
@@ -396,14 +399,13 @@ class Device:
             # One each: an exception carries the frames of the thread that raises it.
             return [copy.copy(error) for _ in payloads]
 
-    def _run_random(self, payloads: Sequence[bytes]) -> Sequence[bytes | Exception]:
+    def _run_random(self, lengths: Sequence[int]) -> Sequence[bytes | Exception]:
         """Draw once for all who wait, and give each their own bytes of it."""
-        lengths = [int.from_bytes(payload, "big") for payload in payloads]
         try:
             drawn = self._link.random(sum(lengths))
         except HsmError as error:
-            return [copy.copy(error) for _ in payloads]
-        ends = list(accumulate(lengths))
+            return [copy.copy(error) for _ in lengths]
+        ends = accumulate(lengths)
         return [drawn[end - length : end] for end, length in zip(ends, lengths, strict=True)]
 
     def _shut(self) -> None:
@@ -420,6 +422,10 @@ class Device:
                 continue  # only without inspection, which would have named it
             if spki is not None:
                 self._public_keys[entry.id] = spki
+
+
+def _run_turns(turns: Sequence[Callable[[], object]]) -> list[object]:
+    return [_run_turn(turn) for turn in turns]
 
 
 def _run_turn(turn: Callable[[], object]) -> object:

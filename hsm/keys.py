@@ -32,13 +32,15 @@ from hsm.vocabulary import Algorithm, Family
 CALL_BYTES: Final = 163_840
 """Most bytes of input in one C_Encrypt or C_Decrypt: 10,240 AES blocks, twice as many of TDES."""
 
-_METHODS: Final = {
+_METHOD_OF: Final = {
     Attribute.ENCRYPT: "encrypt",
     Attribute.DECRYPT: "decrypt",
     Attribute.SIGN: "sign",
     Attribute.DERIVE: "derive_key",
     Attribute.UNWRAP: "unwrap_key",
 }
+_METHODS: Final = {operation: _METHOD_OF[operation.capability] for operation in Operation}
+"""What python-pkcs11 calls the operations on an object that has the capability."""
 EC_POINT_HEADER: Final = b"\x04\x41"
 """DER of an OCTET STRING that holds an uncompressed point of P-256 (CKA_EC_POINT)."""
 _KNOWN_ANSWER: Final = hashlib.sha256(b"known answer").digest()
@@ -113,7 +115,7 @@ def apply(
     KeyChanged when the object in the token has lost the capability, here and below.
     """
     how = invocation(operation, live.entry.algorithm.family, rsa_padding)
-    method = getattr(_capable(live, operation), _METHODS[operation.capability])
+    method = getattr(_capable(live, operation), _METHODS[operation])
     return bytes(method(data, mechanism=how.mechanism, mechanism_param=how.parameter))
 
 
@@ -141,25 +143,29 @@ def agree(live: LiveKey, point: bytes) -> bytes:
 
 def _capable(live: LiveKey, operation: Operation) -> Any:
     """The object that does the work: python-pkcs11 gives it no method for what it may not do."""
-    if not hasattr(live.operative, _METHODS[operation.capability]):
+    if not hasattr(live.operative, _METHODS[operation]):
         raise KeyChanged("the key in the token lacks a capability", key=live.entry.id)
     return live.operative
 
 
 def apply_blocks(live: LiveKey, operation: Operation, payloads: Sequence[bytes]) -> list[bytes]:
     """ECB over many payloads of whole blocks at once: joined for the token, split afterwards."""
-    joined = payloads[0] if len(payloads) == 1 else b"".join(payloads)
-    results = b"".join(
-        apply(live, operation, joined[start : start + CALL_BYTES])
-        for start in range(0, len(joined), CALL_BYTES)
-    )
     if len(payloads) == 1:
-        return [results]
-    split, start = [], 0
+        return [_ecb(live, operation, payloads[0])]
+    results, split, start = _ecb(live, operation, b"".join(payloads)), [], 0
     for payload in payloads:
         split.append(results[start : start + len(payload)])
         start += len(payload)
     return split
+
+
+def _ecb(live: LiveKey, operation: Operation, blocks: bytes) -> bytes:
+    if len(blocks) <= CALL_BYTES:
+        return apply(live, operation, blocks)
+    return b"".join(
+        apply(live, operation, blocks[start : start + CALL_BYTES])
+        for start in range(0, len(blocks), CALL_BYTES)
+    )
 
 
 def is_authentic(live: LiveKey) -> bool:

@@ -84,21 +84,39 @@ class Lane(Generic[GroupT, PayloadT, ResultT]):
         """
         if timeout <= 0:
             raise HsmTimeout
-        ticket: _Ticket[PayloadT, ResultT] = _Ticket(payload)
+        ticket: _Ticket[PayloadT, ResultT] | None = None
         with self._mutex:
-            leads = self._busy_since is None
-            if leads:
+            if self._busy_since is None:
                 self._busy_since = self._clock()
             else:
+                ticket = _Ticket(payload)
                 self._queue.setdefault(group, []).append(ticket)
-        if not leads:
-            self._wait(group, ticket, timeout)
-            leads = ticket.stage is _Stage.LEADING
-        if leads:
+        outcome = (
+            self._alone(group, payload)
+            if ticket is None
+            else self._in_the_queue(group, ticket, timeout)
+        )
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    def _alone(self, group: GroupT, payload: PayloadT) -> ResultT | Exception:
+        """Run one payload in a lane that was free: nobody can have been waiting."""
+        payloads = (payload,)
+        try:
+            [(_, outcome)] = zip(payloads, self._run(group, payloads), strict=True)
+        finally:
+            self._hand_on()
+        return outcome
+
+    def _in_the_queue(
+        self, group: GroupT, ticket: _Ticket[PayloadT, ResultT], timeout: float
+    ) -> ResultT | BaseException:
+        """Wait for the outcome, and lead a batch when it is this ticket's turn to."""
+        self._wait(group, ticket, timeout)
+        if ticket.stage is _Stage.LEADING:
             self._lead(group, ticket)
-        if isinstance(ticket.outcome, BaseException):
-            raise ticket.outcome
-        return cast("ResultT", ticket.outcome)
+        return cast("ResultT | BaseException", ticket.outcome)
 
     def _wait(self, group: GroupT, ticket: _Ticket[PayloadT, ResultT], timeout: float) -> None:
         """Return when the ticket leads or has its outcome; HsmTimeout when neither came in time."""

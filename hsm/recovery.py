@@ -162,10 +162,14 @@ class Link:
         HsmDataRefused for bad data, KeySealed for a lost key, HsmUnavailable for a lost device,
         HsmConfigurationError when the token does not permit the operation.
         """
+        if self._sealed:
+            self._refuse_sealed(entry)
+        return self._climb(lambda: task(self._live(entry)), entry, blames_data=blames_data)
+
+    def _refuse_sealed(self, entry: KeyEntry) -> None:
         pause = self._sealed.get(entry.id)
         if pause is not None and pause.is_running(self._clock()):
             raise KeySealed(key=entry.id)
-        return self._climb(lambda: task(self._live(entry)), entry, blames_data=blames_data)
 
     def random(self, length: int) -> bytes:
         """`length` bytes from the token's random generator (C_GenerateRandom)."""
@@ -208,7 +212,8 @@ class Link:
     ) -> "ResultT | _Failed":
         """One rung and the task. Errors of the library end here, and with them what they hold."""
         try:
-            self._step(rung, entry)
+            if rung > Rung.RETRY:
+                self._step(rung, entry)
             return task()
         except PKCS11Error as error:
             return _Failed(return_value(error))

@@ -14,13 +14,15 @@ from rich.console import Console
 from hsm.errors import HsmError
 from pinvault.development.environment import Environment
 from pinvault.development.server import ServerFailed
-from tests.bench import encrypt_pin, lane, server_kinds, slow_hsm, start
+from tests.bench import batch, encrypt_pin, lane, server_kinds, slow_hsm, start, translate_pin
 from tests.bench.child import BenchFailed
 from tests.bench.place import workplace
 from tests.bench.report import Table, as_data, show
 
 BENCHMARKS: dict[str, Callable[[Environment], list[Table]]] = {
     "encrypt-pin": encrypt_pin.run,
+    "translate-pin": translate_pin.run,
+    "batch": batch.run,
     "start": start.run,
     "server-kinds": server_kinds.run,
     "lane": lane.run,

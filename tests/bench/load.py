@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from tests.bench.child import BenchFailed, BenchServer, metrics_folder
-from tests.bench.place import BARE_PATH, METHOD
+from tests.bench.place import BARE_PATH, method_of
 
 DEADLINE_S = 10.0
 OK = "OK"
@@ -123,7 +123,8 @@ def _outcomes(server: BenchServer, path: str) -> Outcomes:
             sample.labels["reason"]: int(sample.value)
             for metric in registry.collect()
             for sample in metric.samples
-            if sample.name == "grpc_server_handled_total" and sample.labels["grpc_method"] == METHOD
+            if sample.name == "grpc_server_handled_total"
+            and sample.labels["grpc_method"] == method_of(path)
         }
     )
 

@@ -15,14 +15,23 @@ from tests.support import zone
 # A published sample PAN.
 PAN = "5060990000000151002"
 PIN = "4829"
+FORMATS = {
+    "ISO_0": resources.PinBlockFormat(iso_format_0=resources.IsoFormat0(pan=PAN)),
+    "ISO_3": resources.PinBlockFormat(iso_format_3=resources.IsoFormat3(pan=PAN)),
+}
 
 
 def from_block(environment: Environment) -> bytes:
     """Give a request: format 0 under the terminal's key to format 0 under the switch's."""
-    source = resources.PinBlockSource(
-        key="zpk-terminal", format=_format_0(), ciphertext=terminal_block(environment)
-    )
-    return _request(resources.PinSource(pin_block=source))
+    return _request(resources.PinSource(pin_block=_terminal_source(environment)))
+
+
+def translation(environment: Environment, *, to: zone.Format) -> bytes:
+    """Give a request: format 0 under the terminal's key to ISO_0 or ISO_3 under the switch's."""
+    target = resources.PinBlockTarget(key="zpk-switch", format=FORMATS[to])
+    return pb.TranslatePinRequest(
+        source=_terminal_source(environment), target=target
+    ).SerializeToString()
 
 
 def terminal_block(environment: Environment) -> bytes:
@@ -31,6 +40,12 @@ def terminal_block(environment: Environment) -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # psec, the oracle, takes TDES from where it stood
         return zone.block(PIN, pan=PAN, form="ISO_0", key=key)
+
+
+def _terminal_source(environment: Environment) -> resources.PinBlockSource:
+    return resources.PinBlockSource(
+        key="zpk-terminal", format=FORMATS["ISO_0"], ciphertext=terminal_block(environment)
+    )
 
 
 def from_envelopes(port: int, count: int) -> list[bytes]:
@@ -54,11 +69,7 @@ def from_envelope(key: SealingKey) -> bytes:
 
 
 def _request(source: resources.PinSource) -> bytes:
-    target = resources.PinBlockTarget(key="zpk-switch", format=_format_0())
+    target = resources.PinBlockTarget(key="zpk-switch", format=FORMATS["ISO_0"])
     return pb.EncryptPinRequest(
         source=source, target=resources.PinTarget(pin_block=target)
     ).SerializeToString()
-
-
-def _format_0() -> resources.PinBlockFormat:
-    return resources.PinBlockFormat(iso_format_0=resources.IsoFormat0(pan=PAN))

@@ -1,4 +1,4 @@
-"""`python -m tests.bench.parts CONFIG`: where a call's time goes, as JSON.
+"""`python -m tests.bench.parts CONFIG CASE...`: where the time of some calls goes, as JSON.
 
 The worker's own handler runs in one thread, without a server, with a clock at every seam:
 parts in the call. The same parts also run in loops of their own: they are quicker there,
@@ -10,7 +10,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,8 @@ from pinvault.server import gate as gate_module
 from pinvault.server.contract import Contract
 from pinvault.server.metrics import Metrics
 from tests.bench import messages
-from tests.bench.place import PATH
-from tests.bench.serving import FakeContext, Named, build
+from tests.bench.place import ENCRYPT_PIN, TRANSLATE_PIN, path_of
+from tests.bench.serving import Built, FakeContext, Named, build
 
 ROUNDS = 7
 CALLS = 120
@@ -40,7 +40,7 @@ SEAMS: dict[str, tuple[Any, str]] = {
     "identity": (gate_module, "identify"),
     "contract": (Contract, "read"),
     "grants and limits": (Admission, "admit"),
-    "clear zone": (ClearZone, "encrypt_block"),
+    "clear zone": (ClearZone, "encrypt"),
     "- of it in the token": (Link, "perform"),
     "audit record": (AuditLog, "append"),
     "- of it fdatasync": (os, "fdatasync"),
@@ -115,42 +115,47 @@ def in_the_call(work: Callable[[], object]) -> tuple[dict[str, Cost], dict[str, 
     return costs, seams
 
 
-def measure(config: Path) -> dict[str, dict[str, dict[str, float]]]:
-    """Give, for each source and part, the medians a call in microseconds."""
-    built = build(config)
-    handler = built.objects["Gate"].service(Named(PATH)).stream_unary
-
-    def serve(raw: bytes, context: Any) -> bytes:
-        return handler(iter((raw,)), context)
-
+def cases(built: Built, environment: Environment) -> dict[str, tuple[str, Callable[[], bytes]]]:
+    """Give what can be measured: the method, and what makes a request."""
     (device, *_), _ = built.arguments["ClearZone"]
     spki = serialization.load_der_public_key(device.public_key("pin-seal/1"))
     key = SealingKey(kid="pin-seal/1", alg="RSA-OAEP", thumbprint="", public_key=spki)
-    block = messages.from_block(Environment(config.parent))
+    block = messages.from_block(environment)
+    same, other = (messages.translation(environment, to=to) for to in ("ISO_0", "ISO_3"))
+    return {
+        "block": (ENCRYPT_PIN, lambda: block),
+        "envelope": (ENCRYPT_PIN, lambda: messages.from_envelope(key)),
+        "to ISO_0": (TRANSLATE_PIN, lambda: same),
+        "to ISO_3": (TRANSLATE_PIN, lambda: other),
+    }
 
-    def requests(source: str) -> Iterator[bytes]:
-        make = (lambda: block) if source == "block" else (lambda: messages.from_envelope(key))
-        return iter([make() for _ in range(CALLS)])
 
-    def work(source: str) -> Callable[[], object]:
-        ready = requests(source)
-        return lambda: serve(next(ready), FakeContext(DEADLINE_S))
+def measure(config: Path, *names: str) -> dict[str, dict[str, dict[str, float]]]:
+    """Give, for each case and part, the medians a call in microseconds; `alone` for the first."""
+    built = build(config)
+    known = cases(built, Environment(config.parent))
+
+    def work(name: str) -> Callable[[], object]:
+        method, make = known[name]
+        handler = built.objects["Gate"].service(Named(path_of(method))).stream_unary
+        ready = iter([make() for _ in range(CALLS)])
+        return lambda: handler(iter((next(ready),)), FakeContext(DEADLINE_S))
 
     found: dict[str, dict[str, list[Cost]]] = {}
     for number in range(ROUNDS + 1):
-        for source in ("block", "envelope"):
-            costs, seams = in_the_call(work(source))
-            into = found.setdefault(source, {})
+        for name in names:
+            costs, seams = in_the_call(work(name))
+            into = found.setdefault(name, {})
             if number:  # the first round warms up
                 _note(into, costs)
-            if number and source == "block":
+            if number and name == names[0]:
                 outer = {part: seam for part, seam in seams.items() if part[0] != "-"}
                 alone = {part: seam.alone() for part, seam in outer.items()}
-                _note(found.setdefault("alone", {}), {HANDLER: _loop(work("block")), **alone})
+                _note(found.setdefault("alone", {}), {HANDLER: _loop(work(name)), **alone})
     built.worker._close()
     return {
-        source: {part: _medians(costs) for part, costs in parts.items()}
-        for source, parts in found.items()
+        name: {part: _medians(costs) for part, costs in parts.items()}
+        for name, parts in found.items()
     }
 
 
@@ -167,4 +172,4 @@ def _medians(costs: list[Cost]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(Path(sys.argv[1]))))
+    print(json.dumps(measure(Path(sys.argv[1]), *sys.argv[2:])))

@@ -16,13 +16,28 @@ from pinvault.development.configuration import Settings
 from pinvault.development.environment import TRUST_DOMAIN, Environment, prepare
 
 CALLER = f"{TRUST_DOMAIN}/card-app"
-METHOD = "PinBlockService.EncryptPin"
-PATH = f"/pinvault.v1.{METHOD.replace('.', '/')}"
-# The two empty methods that a bench server has besides.
-GATED_PATH = "/pinvault.bench/Gated"
+ENCRYPT_PIN = "PinBlockService.EncryptPin"
+TRANSLATE_PIN = "PinBlockService.TranslatePin"
+TRANSLATE_PIN_BATCH = "PinBlockService.TranslatePinBatch"
+# An empty method that a bench server has besides, without a gate.
 BARE_PATH = "/pinvault.bench/Bare"
 # Counted on every call as in production, but never reached.
 UNREACHED = "999999/s"
+
+
+def path_of(method: str) -> str:
+    """Give the path of a method."""
+    return f"/pinvault.v1.{method.replace('.', '/')}"
+
+
+def gated_path(method: str) -> str:
+    """Give the path of the empty method that stands behind the same gate."""
+    return f"/pinvault.bench.{method.replace('.', '/')}"
+
+
+def method_of(path: str) -> str:
+    """Give the method that a path of either kind is counted as."""
+    return path.rpartition(".")[2].replace("/", ".")
 
 
 @contextmanager

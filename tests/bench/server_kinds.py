@@ -10,9 +10,10 @@ from pinvault.development.environment import Environment
 from tests.bench import messages
 from tests.bench.child import BenchServer
 from tests.bench.load import at_once, with_h2load
-from tests.bench.place import PATH
+from tests.bench.place import ENCRYPT_PIN, path_of
 from tests.bench.report import Column, Rounds, Row, Table
 
+PATH = path_of(ENCRYPT_PIN)
 ROUNDS = 5
 CALLS = {1: 80, 16: 200, 128: 256}
 WARM_UP_CALLS = 300

@@ -35,15 +35,29 @@ from pinvault.server import transport
 from pinvault.server.gate import Gate, Method
 from pinvault.v1 import pin_block_pb2 as pb
 from pinvault.v1 import resources_pb2 as resources
-from tests.bench.place import BARE_PATH, CALLER, GATED_PATH, METHOD, PATH
+from tests.bench.place import (
+    BARE_PATH,
+    CALLER,
+    ENCRYPT_PIN,
+    TRANSLATE_PIN,
+    gated_path,
+    path_of,
+)
 
 ADDRESS = "127.0.0.1:0"
 AUTH = {"peer_spiffe_id": [CALLER.encode()]}
 # What an answer with a TDES block looks like, to the byte count.
-REPLY = pb.EncryptPinResponse(
-    pin_block=bytes(8),
-    source_key=resources.KeyUse(name="zpk-terminal", version=1, check_value="000000"),
-    target_key=resources.KeyUse(name="zpk-switch", version=1, check_value="000000"),
+_SOURCE_KEY = resources.KeyUse(name="zpk-terminal", version=1, check_value="000000")
+_TARGET_KEY = resources.KeyUse(name="zpk-switch", version=1, check_value="000000")
+ENCRYPTED = pb.EncryptPinResponse(
+    pin_block=bytes(8), source_key=_SOURCE_KEY, target_key=_TARGET_KEY
+)
+TRANSLATED = pb.TranslatePinResponse(
+    pin_block=bytes(8), source_key=_SOURCE_KEY, target_key=_TARGET_KEY
+)
+EMPTY = (
+    Method(ENCRYPT_PIN, pb.EncryptPinRequest, lambda _call, _request: ENCRYPTED),
+    Method(TRANSLATE_PIN, pb.TranslatePinRequest, lambda _call, _request: TRANSLATED),
 )
 
 
@@ -56,11 +70,9 @@ class Built:
     arguments: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = field(default_factory=dict)
 
     def empty_gate(self) -> Gate:
-        """Give a gate with the same objects, whose only method does nothing."""
+        """Give a gate with the same objects, whose methods do nothing."""
         _, keywords = self.arguments["Gate"]
-        return Gate(
-            [Method(METHOD, pb.EncryptPinRequest, lambda _call, _request: REPLY)], **keywords
-        )
+        return Gate(EMPTY, **keywords)
 
 
 def build(config: Path, *, index: int = 0) -> Built:
@@ -114,24 +126,24 @@ class SlowHsm:
 
 
 class Comparison(grpc.GenericRpcHandler):
-    """Two empty methods: one behind the gate, one bare. `bare` counts the calls of the latter."""
+    """Empty methods: some behind the gate, one bare. `bare` counts the calls of the latter."""
 
     def __init__(self, empty: Gate) -> None:
         self.bare = 0
         count = itertools.count(1)
-        reply = REPLY.SerializeToString()
+        reply = ENCRYPTED.SerializeToString()
 
         def answer(_raw: bytes, _context: grpc.ServicerContext) -> bytes:
             self.bare = next(count)
             return reply
 
         self._handlers = {
-            GATED_PATH: empty.service(Named(PATH)),
+            **{gated_path(each.name): empty.service(Named(path_of(each.name))) for each in EMPTY},
             BARE_PATH: grpc.unary_unary_rpc_method_handler(answer),
         }
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:
-        """Find one of the two."""
+        """Find one of them."""
         return self._handlers.get(details.method)
 
 
@@ -143,7 +155,7 @@ class Named:
 
 
 def serve_sync(built: Built, control: "Control") -> None:
-    """Serve as the worker does, on a plain port, beside the two empty methods."""
+    """Serve as the worker does, on a plain port, beside the empty methods."""
     server = built.worker._server
     comparison = Comparison(built.empty_gate())
     server.add_generic_rpc_handlers((comparison,))

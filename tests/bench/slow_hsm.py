@@ -19,8 +19,7 @@ from pinvault.development.environment import Environment
 from tests.bench import child, messages
 from tests.bench.child import BenchServer
 from tests.bench.load import with_h2load
-from tests.bench.place import ENCRYPT_PIN as METHOD
-from tests.bench.place import path_of
+from tests.bench.place import ENCRYPT_PIN, path_of
 from tests.bench.report import Column, Rounds, Row, Table
 from tests.support.callers import rate
 from tests.support.shim import WORK, Shim
@@ -34,8 +33,9 @@ ONE, MANY = CALLERS
 KEY = "zpk-terminal/1"
 TIMEOUT_S = 10.0
 BLOCK = bytes(8)
+PATH = path_of(ENCRYPT_PIN)
 
-DECIPHER, DRAW, ENCRYPT_PIN = "TDES block", "8 random bytes", "EncryptPin through gRPC"
+DECIPHER, DRAW, CALL = "TDES block", "8 random bytes", "EncryptPin through gRPC"
 
 
 def run(environment: Environment) -> list[Table]:
@@ -58,7 +58,7 @@ def run(environment: Environment) -> list[Table]:
                 Column(f"HSM calls, {ONE}", 2),
                 Column(f"HSM calls, {MANY}", 2),
             ),
-            rows=[_row(work, rates, turns) for work in (DECIPHER, DRAW, ENCRYPT_PIN)],
+            rows=[_row(work, rates, turns) for work in (DECIPHER, DRAW, CALL)],
             reading=(
                 "Callers who wait for the same key are answered in one turn, so that many take "
                 "little more of the token's time than one: HSM calls are those of one EncryptPin."
@@ -100,10 +100,10 @@ def _encrypt_pins(server: BenchServer, shim: Shim, rates: Rounds, turns: Rounds)
     for number in range(ROUNDS + 1):
         for callers, calls in CALLERS.items():
             before = _work(shim)
-            measured = with_h2load(server, path_of(METHOD), message, calls=calls, under_way=callers)
+            measured = with_h2load(server, PATH, message, calls=calls, under_way=callers)
             if number:  # the first round warms up
-                rates.add(f"{ENCRYPT_PIN} {callers}", measured.rate)
-                turns.add(f"{ENCRYPT_PIN} {callers}", (_work(shim) - before) / calls)
+                rates.add(f"{CALL} {callers}", measured.rate)
+                turns.add(f"{CALL} {callers}", (_work(shim) - before) / calls)
 
 
 def _work(shim: Shim) -> int:
