@@ -41,6 +41,8 @@ Method = Annotated[str, Meta(pattern=r"^[A-Z][A-Za-z]*\.[A-Z][A-Za-z]*\Z", max_l
 Outcome = Annotated[str, Meta(pattern=r"^[A-Z][A-Z_]*\Z", max_length=48)]
 Cause = Annotated[str, Meta(pattern=r"^[a-z][a-z_-]*\Z", max_length=48)]
 Word = Annotated[str, Meta(pattern=_GUARD + r"[A-Za-z][A-Za-z0-9_.+-]*\Z", max_length=64)]
+# Up to three words joined, and a plus between them.
+Words = Annotated[str, Meta(pattern=_GUARD + r"[A-Za-z][A-Za-z0-9_.+-]*\Z", max_length=100)]
 KeyVersion = Annotated[
     str, Meta(pattern=_GUARD + r"[A-Za-z][A-Za-z0-9_.-]*/[0-9]{1,4}\Z", max_length=80)
 ]
@@ -95,8 +97,8 @@ class AuditRecord(
     outcome: Outcome = ""
     cause: Cause = ""
     keys: Annotated[tuple[KeyUse, ...], Meta(max_length=8)] = ()
-    source: Word = ""
-    target: Word = ""
+    source: Words = ""
+    target: Words = ""
     profile: Word = ""
     pan_hash: Digest = ""
     items: Items = 0

@@ -146,6 +146,7 @@ class _Need:
     key: str
     usage: model.Usage
     modes: frozenset[model.Mode]
+    algorithm: str = ""
 
 
 def _needs(loaded: Loaded) -> Iterator[_Need]:
@@ -169,15 +170,22 @@ def _needs(loaded: Loaded) -> Iterator[_Need]:
                 yield _Need(f"scripts.{name}.{place}", key, usage, DERIVING)
     for base, variant in loaded.config.dukpt.tdes_variants.items():
         for half in (base, variant):
-            yield _Need(f"dukpt.tdes_variants.{base}", half, model.Usage.B0, DERIVING)
+            option = f"dukpt.tdes_variants.{base}"
+            yield _Need(option, half, model.Usage.B0, DERIVING, algorithm="TDES_2KEY")
 
 
 def _require_key(loaded: Loaded, directory: model.KeyDirectory, need: _Need) -> None:
     versions = directory.versions(need.key)
-    if not any(key.usage is need.usage and key.mode in need.modes for key in versions):
+    if not any(
+        key.usage is need.usage
+        and key.mode in need.modes
+        and key.algorithm.value.startswith(need.algorithm)
+        for key in versions
+    ):
         text = (
             f"the key ring has no key {need.key} of usage {need.usage} and mode "
-            f"{' or '.join(sorted(need.modes))}: add it or correct the name"
+            f"{' or '.join(sorted(need.modes))}{need.algorithm and f' and {need.algorithm}'}: "
+            "add it or correct the name"
         )
         raise ConfigError(loaded.path, need.option, text)
 

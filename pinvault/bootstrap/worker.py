@@ -31,6 +31,7 @@ from pinvault.bootstrap.token import DERIVATION_TIMEOUT_S, Secrets, open_device
 from pinvault.clearzone.zone import ClearZone
 from pinvault.config import Loaded, RunMode
 from pinvault.model import keys as model
+from pinvault.model.pins import Format
 from pinvault.operations.admission import Admission
 from pinvault.operations.desk import Desk
 from pinvault.operations.keys import Keys
@@ -203,6 +204,7 @@ def _methods(ground: Ground, admission: Admission) -> tuple[Method[Any], ...]:
         profiles=loaded.profiles(),
         today=utc_today,
         variants=config.dukpt.tdes_variants,
+        legacy_formats={key: Format(name) for key, name in config.legacy_formats.items()},
     )
     desk = Desk(
         router=router,

@@ -45,6 +45,12 @@ class ScriptToMake:
     cryptogram: bytes = field(repr=False)
     message: bytes = field(repr=False)
 
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """The issuer master keys: confidentiality, integrity, and that of cryptograms."""
+        both = (self.confidentiality, self.integrity)
+        return both if self.cryptograms is None else (*both, self.cryptograms)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script:

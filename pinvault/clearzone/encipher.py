@@ -10,7 +10,6 @@ Rules:
 """
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from types import MappingProxyType
 
 from hsm.device import Device, KeyCipher
@@ -72,16 +71,16 @@ class BlockCipher:
 
         ValueError for a format that a PIN may not go out in; the policy has seen to it.
         """
-        pan, random = target.pan, partial(self._random, deadline=deadline)
+        pan = target.pan
         match target.format:
             case Format.ISO_0:
                 clear = format0.encode(pin, _bound(pan))
             case Format.ISO_1:
-                clear = format1.encode(pin, random(format1.RANDOM_BYTES))
+                clear = format1.encode(pin, self._random(format1.RANDOM_BYTES, deadline))
             case Format.ISO_3:
-                clear = format3.encode(pin, _bound(pan), _letters(random))
+                clear = format3.encode(pin, _bound(pan), self._letters(deadline))
             case Format.ISO_4:
-                clear = format4.pin_field(pin, random(format4.RANDOM_BYTES))
+                clear = format4.pin_field(pin, self._random(format4.RANDOM_BYTES, deadline))
             case _:
                 raise ValueError("a PIN does not go out in this format")
         second = format4.pan_field(_bound(pan)) if target.format is Format.ISO_4 else None
@@ -124,25 +123,23 @@ class BlockCipher:
         ) as working_key:
             return work(working_key)
 
-    def _random(self, length: int, *, deadline: Deadline) -> bytes:
+    def _random(self, length: int, deadline: Deadline) -> bytes:
         return self._device.random(length, timeout=deadline.remaining())
+
+    def _letters(self, deadline: Deadline) -> bytes:
+        """Draw the fill of format 3 until there is enough of it."""
+        fill = b""
+        while len(fill) < DIGIT_NIBBLES:
+            fill += format3.fill_from(self._random(format3.RANDOM_BYTES, deadline))
+        return fill
 
 
 def read(clear: bytes, block_format: Format, pan: Pan | None) -> Pin:
     """Read what `decipher` gave, or raise Malformed."""
     if block_format is Format.ISO_4:
         return format4.read_pin_field(clear)
-    if block_format in BOUND:
-        return BOUND[block_format](clear, _bound(pan))
-    return UNBOUND[block_format](clear)
-
-
-def _letters(random: Callable[[int], bytes]) -> bytes:
-    """Draw the fill of format 3 until there is enough of it."""
-    fill = b""
-    while len(fill) < DIGIT_NIBBLES:
-        fill += format3.fill_from(random(format3.RANDOM_BYTES))
-    return fill
+    bound = BOUND.get(block_format)
+    return UNBOUND[block_format](clear) if bound is None else bound(clear, _bound(pan))
 
 
 def _bound(pan: Pan | None) -> Pan:

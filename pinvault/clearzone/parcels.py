@@ -51,12 +51,16 @@ Sealed = SealedBlock | SealedEnvelope
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockToMake:
-    """A PIN block to be made, with the key that enciphers it or leads to that."""
+    """A PIN block to be made, with the key that enciphers it or leads to that.
+
+    `reopens` tells that a key of this server could decipher it again.
+    """
 
     key: Key
     format: Format
     pan: Pan | None
     transaction: Transaction | None = None
+    reopens: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

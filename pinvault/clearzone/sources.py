@@ -108,6 +108,7 @@ class Opening:
 
 
 def _bound_as_it_should(bound: Pan | None, source: SealedEnvelope) -> bool:
-    if bound is None:
-        return not source.profile.bind_pan
+    """What was sealed for a PAN opens under a profile that binds, and for that PAN, alone."""
+    if bound is None or not source.profile.bind_pan:
+        return bound is None and not source.profile.bind_pan
     return source.pan is not None and bound.same_as(source.pan)

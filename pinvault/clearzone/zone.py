@@ -40,10 +40,12 @@ from pinvault.model.errors import Reason, Refusal
 from pinvault.model.keys import Key
 from pinvault.model.pan import Pan
 from pinvault.model.pin_rules import PinRules
+from pinvault.model.pins import Format
 from pinvault.model.profiles import PinLength
 from pinvault.model.verification import PinOffset, Pvv
 
 DAY_S = 86_400.0
+SIX_DIGITS = 6
 T = TypeVar("T")
 Value = Pvv | PinOffset
 
@@ -99,6 +101,10 @@ class ClearZone:
     def encrypt(self, source: Sealed, target: ToMake, terms: Terms) -> tuple[bytes | str, Key]:
         """Give the PIN block of 8 or 16 bytes or the envelope, and what opened the source."""
         return self._one_face(lambda: self._encrypt(source, target, terms), terms)
+
+    def encrypt_block(self, source: Sealed, target: BlockToMake, terms: Terms) -> tuple[bytes, Key]:
+        """Give the PIN block of 8 or 16 bytes, and what opened the source."""
+        return self._one_face(lambda: self._encrypt_block(source, target, terms), terms)
 
     def encrypt_fields(
         self, sources: tuple[Sealed, ...], target: EnvelopeToMake, terms: Terms
@@ -169,6 +175,13 @@ class ClearZone:
         with pin:
             return self._make(pin, target, terms), opener
 
+    def _encrypt_block(
+        self, source: Sealed, target: BlockToMake, terms: Terms
+    ) -> tuple[bytes, Key]:
+        pin, opener = self._begin(terms).open(source)
+        with pin:
+            return self._cipher.encipher(pin, target, terms.deadline), opener
+
     def _encrypt_fields(
         self, sources: tuple[Sealed, ...], target: EnvelopeToMake, terms: Terms
     ) -> tuple[tuple[str, ...], tuple[Key, ...]]:
@@ -204,6 +217,7 @@ class ClearZone:
             ),
             random=lambda length: device.random(length, timeout=deadline.remaining()),
             pin_length=terms.pin_length or PinLength(),
+            blocks_once=bool(pans) and _has_aliases(source.format, terms.pin_length),
         )
 
     def _verify(
@@ -315,6 +329,17 @@ class ClearZone:
             device=self._device,
             deadline=terms.deadline,
         )
+
+
+def _has_aliases(block_format: Format, pin_length: PinLength | None) -> bool:
+    """Whether a block opens for PANs of other accounts too.
+
+    The fill of format 0 tells all eight digits of the account while the PIN has no more than
+    six of its own.
+    """
+    if block_format is Format.ISO_0:
+        return pin_length is None or pin_length.maximum > SIX_DIGITS
+    return block_format is not Format.ISO_4
 
 
 def _require_strong(pin: Pin, current: Pin | None, terms: Terms) -> None:

@@ -5,7 +5,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-Name = Annotated[str, Meta(pattern="^[a-z][a-z0-9-]{0,30}$")]
+# Without runs of digits or hex digits that the audit record would take for something secret.
+Name = Annotated[str, Meta(pattern=r"^(?!.*[0-9]{12})(?!.*[0-9a-f]{16})[a-z][a-z0-9-]{0,30}\Z")]
 Address = Annotated[str, Meta(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 

@@ -28,6 +28,11 @@ MethodName = Literal[
 ]
 
 
+LegacyFormat = Literal[
+    "OEM_1", "ECI_2", "ECI_3", "VISA_2", "VISA_3", "VISA_4", "PLUS", "MASTERCARD_35"
+]
+
+
 @unique
 class RunMode(StrEnum):
     """How strict the start is."""
@@ -119,7 +124,7 @@ class GrantSection(Section, frozen=True):
     keys: tuple[Name, ...] = ()
     formats: tuple[Format, ...] = ()
     profiles: tuple[Name, ...] = ()
-    translations: tuple[Literal["iso-1-to-pan", "aes-to-tdes"], ...] = ()
+    translations: tuple[Literal["iso-1-to-pan", "aes-to-tdes", "envelope-to-offset"], ...] = ()
     schemes: tuple[Name, ...] = ()
     pin_length: PinLengthSection | None = None
     pin_rules: Name | None = None
@@ -140,6 +145,7 @@ class Config(Section, frozen=True):
     admin: Admin = Admin()
     protection: Protection = Protection()
     dukpt: Dukpt = Dukpt()
+    legacy_formats: dict[Name, LegacyFormat] = field(default_factory=dict)
     profiles: dict[Name, ProfileSection] = field(default_factory=dict)
     verification: dict[Name, SchemeSection] = field(default_factory=dict)
     scripts: dict[Name, Script] = field(default_factory=dict)

@@ -145,6 +145,7 @@ class _Row:
     formats: tuple[str, ...] = ("ISO_0", "ISO_1", "ISO_3", "ISO_4")
     profiles: tuple[str, ...] = ()
     schemes: tuple[str, ...] = ()
+    translations: tuple[str, ...] = ()
     pin_rules: str = ""
 
 
@@ -196,6 +197,7 @@ def _rows(settings: Settings) -> list[_Row]:
             ("GenerateVerificationValue", "ChangeVerificationValue", "GeneratePin"),
             profiles=ENVELOPES,
             schemes=("visa", "offset"),
+            translations=("envelope-to-offset",),
             pin_rules="cards",
         ),
         _Row(CARD_APP, ("EncryptPinChangeScript",), schemes=("mchip", "vsdc")),
@@ -220,6 +222,7 @@ def _grant(row: _Row, settings: Settings) -> str:
         f"formats = {_list(row.formats)}",
         f"profiles = {_list(row.profiles)}",
         f"schemes = {_list(row.schemes)}",
+        f"translations = {_list(row.translations)}",
         f'per_caller = "{settings.per_caller}"',
         f'per_pan = "{settings.per_pan}"',
     ]

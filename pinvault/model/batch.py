@@ -22,4 +22,4 @@ class ItemStatus(IntEnum):
     PAN_MALFORMED = 2
     """Its PAN is not 12 to 19 digits and fill; its PIN block was not opened."""
     ACCOUNT_REPEATED = 3
-    """An earlier item names the same account; its PIN block was not opened."""
+    """An earlier item has the same account, or the very block; its PIN block was not opened."""

@@ -81,8 +81,8 @@ TEXTS: dict[Reason, str] = {
         "Use a granted profile or ask the operator."
     ),
     Reason.TRANSLATION_NOT_GRANTED: (
-        "The caller's grants name both formats, and not this step between them. "
-        "Use another target format or ask the operator."
+        "The caller's grants do not allow this step, though they name all that takes part in it. "
+        "Use another source or target or ask the operator."
     ),
     Reason.SCHEME_NOT_GRANTED: (
         "The caller's grants for this method do not name this verification scheme or script "
@@ -92,7 +92,8 @@ TEXTS: dict[Reason, str] = {
         "The caller's rate for this method is used up. Wait as RetryInfo says."
     ),
     Reason.PAN_RATE_EXCEEDED: (
-        "The caller's rate for this PAN is used up. Wait as RetryInfo says."
+        "The caller's rate for this PAN is used up, or the PIN block was shown for another PAN. "
+        "Wait as RetryInfo says."
     ),
     Reason.REQUEST_MALFORMED: (
         "The message is not a valid encoding of the method's request. "
@@ -118,7 +119,7 @@ TEXTS: dict[Reason, str] = {
     ),
     Reason.FORMAT_KEY_MISMATCH: (
         "Format, key and length do not fit together: format 4 is a block of 16 bytes under AES, "
-        "every other format one of 8 bytes under TDES."
+        "every other format one of 8 bytes under TDES, a legacy one under a key kept for it."
     ),
     Reason.PROFILE_UNKNOWN: "The configuration has no such envelope profile.",
     Reason.PROFILE_MISMATCH: (

@@ -10,6 +10,11 @@ class SchemeRef:
     name: str
     key_index: int | None = None
 
+    @property
+    def kind(self) -> str:
+        """The field that a request has for the scheme."""
+        return "ibm_3624" if self.key_index is None else "visa_pvv"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValueRef:
@@ -17,3 +22,8 @@ class ValueRef:
 
     scheme: SchemeRef
     digits: str = field(repr=False)
+
+    @property
+    def kind(self) -> str:
+        """The field that a request has for the value."""
+        return "ibm_3624_offset" if self.scheme.key_index is None else "visa_pvv"

@@ -5,7 +5,7 @@ Rules:
 - A limit that cannot be checked refuses; nothing passes because a table is full.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pinvault.model.call import Call
@@ -41,19 +41,48 @@ class Admission:
         rate = next((row.per_caller for row in rows if row.per_caller is not None), None)
         self._count(caller=caller, method=method, per_caller=rate)
 
-    def admit(self, call: Call, ask: Ask, pan: Pan | None = None) -> Grant:
-        """Note the PAN's index; then let the call pass by the row given back, or refuse."""
+    def note(self, call: Call, pan: Pan | None) -> None:
+        """Note the PAN's index for the record."""
         call.notes.pan_index = self.pans.of(pan).hex() if pan is not None else ""
+
+    def admit(
+        self,
+        call: Call,
+        ask: Ask,
+        pan: Pan | None = None,
+        *,
+        blocks: Sequence[bytes] = (),
+        naturals: Sequence[bytes] = (),
+    ) -> Grant:
+        """Let the call pass by the row given back, or refuse.
+
+        `blocks` tells the PIN blocks that are shown for the PAN from others, `naturals` what
+        natural PINs are made of: a card shares its own with every card that has the same.
+        """
         grant = self.grants.permit(ask, caller=call.caller, method=call.method)
         # A call without a PAN (an unbound envelope to format 1) has no account to keep.
         if pan is not None:
-            self._count(
-                caller=call.caller,
-                method=call.method,
-                account=self.pans.account_of(pan),
-                per_pan=grant.per_pan,
-            )
+            for account, things in (
+                (self.pans.account_of(pan), blocks),
+                *((self.pans.natural_of(natural), ()) for natural in naturals),
+            ):
+                self._count(
+                    caller=call.caller,
+                    method=call.method,
+                    account=account,
+                    per_pan=grant.per_pan,
+                    blocks=things,
+                )
         return grant
+
+    def keep(self, call: Call, block: bytes, pan: Pan) -> None:
+        """Keep a PIN block that was made for a PAN from being shown for another."""
+        try:
+            self.limits.keep(
+                block, caller=call.caller, pan_hash=self.pans.account_of(pan), now=self.now()
+            )
+        except TableError:
+            raise Refusal(Reason.LIMITS_UNAVAILABLE, retry_after_s=TABLE_RETRY_AFTER_S) from None
 
     def _count(
         self,
@@ -63,6 +92,7 @@ class Admission:
         account: bytes | None = None,
         per_caller: Rate | None = None,
         per_pan: Rate | None = None,
+        blocks: Sequence[bytes] = (),
     ) -> None:
         try:
             self.limits.check(
@@ -72,6 +102,7 @@ class Admission:
                 per_caller=per_caller,
                 per_pan=per_pan,
                 now=self.now(),
+                blocks=blocks,
             )
         except LimitExceeded as exceeded:
             raise Refusal(_SCOPES[exceeded.scope], retry_after_s=exceeded.retry_after_s) from None

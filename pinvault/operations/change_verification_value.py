@@ -64,6 +64,8 @@ class ChangeVerificationValue:
         changed = desk.zone.change(current, new, known, target, pan, terms)
 
         call.notes.opened_by(*changed.openers)
+        if target is not None and isinstance(changed.made, bytes):
+            desk.keep(call, target, changed.made, pan)
         return ChangedValue(
             made=changed.made,
             source_keys=changed.openers,
@@ -74,7 +76,8 @@ class ChangeVerificationValue:
         self, reference: ValueRef | BlockReference, pan: Pan
     ) -> tuple[Reference, BlockToMake | None]:
         if isinstance(reference, ValueRef):
-            known = self.desk.schemes.reference(reference, CHANGING, at="verification_value")
+            at = f"verification_value.{reference.kind}"
+            known = self.desk.schemes.reference(reference, CHANGING, at=at)
             return known, None
         one_pan(pan, reference.current.pan, reference.target.pan)
         stored = self.desk.router.sealed_block(reference.current, at="pin_block.current")
@@ -87,10 +90,11 @@ def _passage(
 ) -> Passage:
     if isinstance(known, SealedBlock):
         targets = (target,) if target is not None else ()
-        return Passage(sources=(current, new, known), targets=targets, pan=pan)
+        return Passage(
+            sources=(current, new, known), targets=targets, pan=pan, target_at="pin_block.target"
+        )
     return Passage(
         sources=(current, new),
-        schemes=frozenset({known.method.scheme.name}),
-        method_keys=(known.method.key,),
+        methods=(known.method,),
         pan=pan,
     )

@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass
 
+from pinvault.clearzone.parcels import BlockToMake, ToMake
 from pinvault.clearzone.zone import ClearZone
+from pinvault.model.call import Call
+from pinvault.model.pan import Pan
 from pinvault.operations.admission import Admission
+from pinvault.operations.passage import mark
 from pinvault.operations.route import Router
 from pinvault.operations.schemes import Schemes
 
@@ -16,3 +20,14 @@ class Desk:
     schemes: Schemes
     admission: Admission
     zone: ClearZone
+
+    def keep(self, call: Call, target: ToMake, made: bytes | str, pan: Pan | None) -> None:
+        """Keep a PIN block for its PAN that this server could be asked to open for another."""
+        if (
+            isinstance(target, BlockToMake)
+            and isinstance(made, bytes)
+            and pan is not None
+            and target.reopens
+            and target.format.needs_pan_rate
+        ):
+            self.admission.keep(call, mark(target.key, made), pan)

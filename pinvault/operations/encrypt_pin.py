@@ -30,10 +30,13 @@ class EncryptPin:
         desk, pan = self.desk, one_pan(source.pan, target.pan)
         sealed = desk.router.source(source, caller=call.caller, at="source")
         to_make = desk.router.target(target, at="target")
-        passage = Passage(sources=(sealed,), targets=(to_make,), pan=pan)
+        passage = Passage(
+            sources=(sealed,), targets=(to_make,), pan=pan, target_at="target.pin_block"
+        )
         terms = passage.admit(call, desk.admission)
 
         result, opener = desk.zone.encrypt(sealed, to_make, terms)
 
         call.notes.opened_by(opener)
+        desk.keep(call, to_make, result, pan)
         return EncryptedPin(result=result, source_key=opener, target_key=to_make.key)

@@ -58,8 +58,7 @@ class EncryptPinChangeScript:
         require_bound(named)
         passage = Passage(
             sources=tuple(source for source, _ in named),
-            schemes=frozenset({script}),
-            method_keys=_keys_of(to_make),
+            script=to_make,
             pan=pan,
         )
         terms = passage.admit(call, desk.admission)
@@ -71,7 +70,7 @@ class EncryptPinChangeScript:
             enciphered_pin=made.enciphered_pin,
             mac=made.mac,
             source_keys=openers,
-            script_keys=_keys_of(to_make),
+            script_keys=to_make.keys,
         )
 
 
@@ -79,8 +78,3 @@ def _require_current(to_make: ScriptToMake, *, given: bool) -> None:
     """The current PIN is given when the card's block needs it, and only then."""
     if given != (to_make.profile.block is ScriptBlock.VISA_WITH_CURRENT):
         raise Refusal(Reason.SCHEME_MISMATCH, field="current_source")
-
-
-def _keys_of(to_make: ScriptToMake) -> tuple[Key, ...]:
-    keys = (to_make.confidentiality, to_make.integrity, to_make.cryptograms)
-    return tuple(key for key in keys if key is not None)

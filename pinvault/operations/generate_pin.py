@@ -50,18 +50,21 @@ class GeneratePin:
         _require_bound(to_make)
         value = None
         if scheme is not None:
-            value = desk.schemes.method(scheme, GENERATING, at="scheme")
+            value = desk.schemes.method(scheme, GENERATING, at=f"scheme.{scheme.kind}")
+            _require_length(value, _length_of(way), at=f"scheme.{scheme.kind}.name")
         methods = [each for each in (_method_of(way), value) if each is not None]
         passage = Passage(
             targets=(to_make,),
-            schemes=frozenset(each.scheme.name for each in methods),
-            method_keys=tuple(dict.fromkeys(each.key for each in methods)),
+            methods=tuple(methods),
             pan=pan,
         )
         terms = passage.admit(call, desk.admission)
+        if terms.pin_length is not None and not terms.pin_length.allows(_length_of(way)):
+            raise Refusal(Reason.PIN_WEAK)
 
         result, made = desk.zone.generate(way, to_make, value, pan, terms)
 
+        desk.keep(call, to_make, result, pan)
         return GeneratedPin(
             result=result,
             value=made,
@@ -89,6 +92,22 @@ def _require_bound(target: ToMake) -> None:
     """A PIN that is generated for a PAN goes out bound to it."""
     if isinstance(target, BlockToMake) and not target.format.carries_pan:
         raise Refusal(Reason.TRANSLATION_FORBIDDEN, field="target.pin_block.format")
+
+
+def _length_of(way: RandomMethod | OffsetMethod | OffsetReference) -> int:
+    match way:
+        case RandomMethod():
+            return way.length
+        case OffsetMethod():
+            return way.scheme.pin_length
+        case OffsetReference():
+            return way.method.scheme.pin_length
+
+
+def _require_length(value: Method, length: int, *, at: str) -> None:
+    """An offset is of PINs of one length."""
+    if isinstance(value, OffsetMethod) and value.scheme.pin_length != length:
+        raise Refusal(Reason.SCHEME_MISMATCH, field=at)
 
 
 def _method_of(way: RandomMethod | OffsetMethod | OffsetReference) -> Method | None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from pinvault.clearzone.parcels import Method, OffsetMethod, Sealed, SealedEnvelope
 from pinvault.model.call import Call
 from pinvault.model.keys import Key
 from pinvault.model.pan import Pan
@@ -12,6 +13,7 @@ from pinvault.operations.desk import Desk
 from pinvault.operations.passage import Passage, require_bound
 from pinvault.operations.route import one_pan
 from pinvault.operations.schemes import GENERATING
+from pinvault.policy.translation import Permission
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,9 +39,12 @@ class GenerateVerificationValue:
         one_pan(pan, source.pan)
         sealed = desk.router.source(source, caller=call.caller, at="source")
         require_bound([(sealed, "source")])
-        method = desk.schemes.method(scheme, GENERATING, at="scheme")
+        method = desk.schemes.method(scheme, GENERATING, at=f"scheme.{scheme.kind}")
         passage = Passage(
-            sources=(sealed,), schemes=frozenset({scheme.name}), method_keys=(method.key,), pan=pan
+            sources=(sealed,),
+            methods=(method,),
+            pan=pan,
+            permissions=_leave(sealed, method),
         )
         terms = passage.admit(call, desk.admission)
 
@@ -47,3 +52,10 @@ class GenerateVerificationValue:
 
         call.notes.opened_by(opener)
         return GeneratedValue(value=value, source_key=opener, verification_key=method.key)
+
+
+def _leave(source: Sealed, method: Method) -> frozenset[Permission]:
+    """Give the permission that the offset of a PIN needs which the caller may have chosen."""
+    if isinstance(method, OffsetMethod) and isinstance(source, SealedEnvelope):
+        return frozenset({Permission.ENVELOPE_TO_OFFSET})
+    return frozenset()

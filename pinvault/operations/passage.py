@@ -3,18 +3,22 @@
 Rules:
 - A call asks for every key of a PIN block, every format, profile and scheme that it touches,
   and for leave to take each step between formats that needs it.
+- A PIN block that opens for other PANs too belongs to the first that it is shown for.
 - What opens and accepts PINs afterwards does so on the terms of the row that let the call pass.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
+from pinvault.clearzone.emv import ScriptToMake
 from pinvault.clearzone.parcels import (
     BlockToMake,
     EnvelopeToMake,
+    Method,
+    OffsetMethod,
     Sealed,
     SealedBlock,
-    SealedEnvelope,
     ToMake,
     is_bound,
 )
@@ -23,64 +27,119 @@ from pinvault.model.call import Call
 from pinvault.model.errors import Reason, Refusal
 from pinvault.model.keys import Key
 from pinvault.model.pan import Pan
+from pinvault.model.pins import Format
 from pinvault.operations.admission import Admission
 from pinvault.policy.grants import Ask
 from pinvault.policy.translation import Permission, permission_for
 
+_BLOCKS = (SealedBlock, BlockToMake)
+_NOTHING = Permission.NONE
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passage:
-    """What one call does: from which sources, to which targets, by which schemes, for which PAN.
+    """What one call does: from which sources, to which targets, by which methods, for which PAN.
 
-    `method_keys` are the keys of the schemes: noted, and granted by the schemes' names.
+    The keys of methods and scripts are granted by the names of these. `target_at` is the field
+    in the request of the PIN block to be made.
     """
 
     sources: tuple[Sealed, ...] = ()
     targets: tuple[ToMake, ...] = ()
-    schemes: frozenset[str] = frozenset()
-    method_keys: tuple[Key, ...] = ()
+    methods: tuple[Method, ...] = ()
+    script: ScriptToMake | None = None
     pan: Pan | None = None
     permissions: frozenset[Permission] = field(default_factory=frozenset)
+    target_at: str = ""
 
     def admit(self, call: Call, admission: Admission) -> Terms:
         """Note what the call is about; then let it pass the grants and the limits, or refuse."""
+        admission.note(call, self.pan)
         notes = call.notes
-        notes.keys.extend(part.key for part in self.sources if isinstance(part, SealedBlock))
-        notes.keys.extend(part.key for part in self.targets)
-        notes.keys.extend(self.method_keys)
-        notes.sources.extend(_word(part) for part in self.sources)
-        notes.target = "+".join((*map(_word, self.targets), *sorted(self.schemes)))
-        grant = admission.admit(call, self._ask(), self.pan)
+        for part in (*self.sources, *self.targets):
+            notes.keys += _keys_of(part)
+        notes.keys += dict.fromkeys(method.key for method in self.methods)
+        if self.script is not None:
+            notes.keys += self.script.keys
+        notes.sources += map(_word, self.sources)
+        schemes = self._schemes()
+        notes.target = "+".join((*map(_word, self.targets), *dict.fromkeys(schemes)))
+        grant = admission.admit(
+            call,
+            self._ask(schemes),
+            self.pan,
+            blocks=[mark(part.key, part.ciphertext) for part in self.sources if _has_aliases(part)],
+            naturals=self._naturals(),
+        )
         return Terms(deadline=call.deadline, pin_length=grant.pin_length, rules=grant.pin_rules)
 
-    def _ask(self) -> Ask:
+    def _schemes(self) -> list[str]:
+        named = [method.scheme.name for method in self.methods]
+        return named if self.script is None else [*named, self.script.profile.name]
+
+    def _naturals(self) -> list[bytes]:
+        """Give what the natural PINs are made of that the methods use: cards may share it."""
+        if self.pan is None:
+            return []
+        return [
+            b"%b %b" % (method.key.id.encode(), method.scheme.validation.block(self.pan))
+            for method in self.methods
+            if isinstance(method, OffsetMethod)
+        ]
+
+    def _ask(self, schemes: list[str]) -> Ask:
         parts = (*self.sources, *self.targets)
-        blocks = [part for part in parts if isinstance(part, SealedBlock | BlockToMake)]
+        blocks = [part for part in parts if isinstance(part, _BLOCKS)]
+        needed = [*self.permissions, *self._steps()]
         return Ask(
-            keys=frozenset(block.key.name for block in blocks),
-            formats=frozenset(block.format for block in blocks),
-            profiles=frozenset(
-                part.profile.name
-                for part in parts
-                if isinstance(part, SealedEnvelope | EnvelopeToMake)
-            ),
-            translations=(self.permissions | self._steps()) - {Permission.NONE},
-            schemes=self.schemes,
+            keys=[block.key.name for block in blocks],
+            formats=[block.format for block in blocks],
+            profiles=[part.profile.name for part in parts if not isinstance(part, _BLOCKS)],
+            translations=[permission for permission in needed if permission is not _NOTHING],
+            schemes=schemes,
         )
 
-    def _steps(self) -> frozenset[Permission]:
-        """Give the permissions that the steps to PIN blocks need, or refuse a step."""
-        blocks = [target for target in self.targets if isinstance(target, BlockToMake)]
-        return frozenset(step(source, target) for source in self.sources for target in blocks)
+    def _steps(self) -> list[Permission]:
+        """Give the permissions that the steps to targets need, or refuse a step."""
+        return [
+            step(source, target, at=self.target_at)
+            for source in self.sources
+            for target in self.targets
+        ]
 
 
-def step(source: Sealed, target: BlockToMake) -> Permission:
-    """Give what the step from a source to a PIN block needs, or refuse it."""
+def step(source: Sealed, target: ToMake, *, at: str) -> Permission:
+    """Give what the step from a source to a target needs, or refuse it."""
+    if not isinstance(target, BlockToMake):
+        is_format_1 = isinstance(source, SealedBlock) and source.format is Format.ISO_1
+        return Permission.ISO_1_TO_PAN if is_format_1 else Permission.NONE
     if isinstance(source, SealedBlock):
-        return permission_for(source.format, target.format)
+        return permission_for(source.format, target.format, at=at)
     if source.profile.bound and not target.format.carries_pan:
-        raise Refusal(Reason.TRANSLATION_FORBIDDEN, field="target.pin_block.format")
+        raise Refusal(Reason.TRANSLATION_FORBIDDEN, field=f"{at}.format")
     return Permission.NONE
+
+
+def _keys_of(part: Sealed | ToMake) -> list[Key]:
+    """Give the keys that a source or target is known to use; an envelope tells when it opens."""
+    if isinstance(part, SealedBlock | BlockToMake):
+        variant = part.transaction.variant if part.transaction is not None else None
+        return [part.key] if variant is None else [part.key, variant]
+    return [part.key] if isinstance(part, EnvelopeToMake) else []
+
+
+def mark(key: Key, block: bytes) -> bytes:
+    """Tell a PIN block under a key from every other, whatever the key is called."""
+    return b"%b %b" % (key.check_value.encode(), block)
+
+
+def _has_aliases(source: Sealed) -> TypeGuard[SealedBlock]:
+    """Whether a source opens for other PANs too: every format but 4, unless it is good once."""
+    return (
+        isinstance(source, SealedBlock)
+        and source.format is not Format.ISO_4
+        and source.transaction is None
+    )
 
 
 def require_bound(sources: Iterable[tuple[Sealed, str]]) -> None:
@@ -98,7 +157,7 @@ def leave_to_bind(*sources: Sealed) -> frozenset[Permission]:
 
 def _word(part: Sealed | ToMake) -> str:
     """Name a source or target in the record: a format, or a profile."""
-    if isinstance(part, SealedBlock | BlockToMake):
+    if isinstance(part, _BLOCKS):
         word = part.format.value
         return word if part.transaction is None else f"{word}-DUKPT"
     return part.profile.name

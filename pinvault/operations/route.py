@@ -47,14 +47,20 @@ DERIVING = frozenset({Mode.X})
 class Router:
     """What the operations resolve names with.
 
-    `variants` gives, by the name of a TDES base derivation key, that of its variant; `today`
-    the UTC day.
+    `variants` gives, by the name of a TDES base derivation key, that of its variant,
+    `legacy_formats` the one format of each key that is kept for one; `today` the UTC day.
     """
 
     keys: KeyDirectory
     profiles: Mapping[str, Profile]
     today: Callable[[], date]
     variants: Mapping[str, str] = field(default_factory=dict)
+    legacy_formats: Mapping[str, Format] = field(default_factory=dict)
+    _deciphering: frozenset[str] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        opening = (key for key in self.keys if key.usage is Usage.P0 and key.mode in DECIPHERING)
+        object.__setattr__(self, "_deciphering", frozenset(key.check_value for key in opening))
 
     def source(self, source: PinSource, *, caller: str, at: str) -> Sealed:
         """Resolve a source; `at` is its field in the request."""
@@ -67,6 +73,7 @@ class Router:
         if source.format not in SOURCES:
             raise Refusal(Reason.TRANSLATION_FORBIDDEN, field=f"{at}.format")
         key, transaction = self._block_key(source, DECIPHERING, at=at)
+        self._require_kept(key, source.format, at=at)
         if len(source.ciphertext) != source.format.block_bytes:
             raise Refusal(Reason.FORMAT_KEY_MISMATCH, field=f"{at}.ciphertext")
         return SealedBlock(
@@ -88,7 +95,13 @@ class Router:
         if target.format not in TARGETS:
             raise Refusal(Reason.TRANSLATION_FORBIDDEN, field=f"{at}.format")
         key, transaction = self._block_key(target, ENCIPHERING, at=at)
-        return BlockToMake(key=key, format=target.format, pan=target.pan, transaction=transaction)
+        return BlockToMake(
+            key=key,
+            format=target.format,
+            pan=target.pan,
+            transaction=transaction,
+            reopens=key.check_value in self._deciphering,
+        )
 
     def envelope(self, target: EnvelopeTarget, *, at: str) -> EnvelopeToMake:
         """Resolve an outgoing profile."""
@@ -120,6 +133,12 @@ class Router:
         if key.algorithm.startswith("TDES"):
             variant = self._variant(key, enciphers=enciphers, at=at)
         return key, Transaction(dukpt=block.dukpt, variant=variant)
+
+    def _require_kept(self, key: Key, block_format: Format, *, at: str) -> None:
+        """A key opens one legacy format and nothing else, or none: another's blocks pass as it."""
+        kept = self.legacy_formats.get(key.name)
+        if (kept is not None or block_format.is_legacy) and kept is not block_format:
+            raise Refusal(Reason.FORMAT_KEY_MISMATCH, field=f"{at}.format")
 
     def _variant(self, key: Key, *, enciphers: bool, at: str) -> Key:
         """Give the variant of a TDES base key, where the configuration lets it be used at all."""

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pinvault.model.call import Call
 from pinvault.model.keys import Key
 from pinvault.model.pins import PinBlockSource, PinBlockTarget
-from pinvault.operations.encrypt_pin import EncryptPin
+from pinvault.operations.desk import Desk
+from pinvault.operations.passage import Passage
+from pinvault.operations.route import one_pan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,17 +21,21 @@ class TranslatedPin:
 
 @dataclass(frozen=True, slots=True)
 class TranslatePin:
-    """The use case: EncryptPin, for callers who may do no more than this."""
+    """The use case, with what it stands on."""
 
-    encrypt: EncryptPin
+    desk: Desk
 
     def __call__(
         self, call: Call, *, source: PinBlockSource, target: PinBlockTarget
     ) -> TranslatedPin:
         """Translate the block, or refuse."""
-        done = self.encrypt(call, source=source, target=target)
-        if not isinstance(done.result, bytes):
-            raise TypeError("a PIN block was to be made")
-        return TranslatedPin(
-            pin_block=done.result, source_key=done.source_key, target_key=done.target_key
-        )
+        desk, pan = self.desk, one_pan(source.pan, target.pan)
+        sealed = desk.router.sealed_block(source, at="source")
+        to_make = desk.router.block(target, at="target")
+        passage = Passage(sources=(sealed,), targets=(to_make,), pan=pan, target_at="target")
+        terms = passage.admit(call, desk.admission)
+
+        made, _ = desk.zone.encrypt_block(sealed, to_make, terms)
+
+        desk.keep(call, to_make, made, pan)
+        return TranslatedPin(pin_block=made, source_key=sealed.key, target_key=to_make.key)

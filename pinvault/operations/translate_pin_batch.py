@@ -48,7 +48,7 @@ class TranslatePinBatch:
         desk = self.desk
         sealed, to_make = self._resolve(source, target)
         call.notes.items = _count(pin_blocks, pans, source.format, target.format)
-        passage = Passage(sources=(sealed,), targets=(to_make,))
+        passage = Passage(sources=(sealed,), targets=(to_make,), target_at="target")
         terms = passage.admit(call, desk.admission)
 
         done = desk.zone.translate_batch(pin_blocks, pans, sealed, to_make, terms)

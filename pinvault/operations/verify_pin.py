@@ -34,13 +34,13 @@ class VerifyPin:
     ) -> Verified:
         """Verify the PIN, or refuse; a wrong PIN is no refusal."""
         desk = self.desk
+        one_pan(pan, source.pan, reference.pan if isinstance(reference, PinBlockSource) else None)
         sealed = desk.router.source(source, caller=call.caller, at="source")
         if isinstance(reference, PinBlockSource):
-            one_pan(pan, source.pan, reference.pan)
             known: Reference = desk.router.sealed_block(reference, at="pin_block")
         else:
-            one_pan(pan, source.pan)
-            known = desk.schemes.reference(reference, VERIFYING, at="verification_value")
+            at = f"verification_value.{reference.kind}"
+            known = desk.schemes.reference(reference, VERIFYING, at=at)
         passage = _passage((sealed,), known, pan)
         terms = passage.admit(call, desk.admission)
 
@@ -61,8 +61,7 @@ def _passage(sources: tuple[Sealed, ...], reference: Reference, pan: Pan) -> Pas
         return Passage(sources=everything, pan=pan, permissions=leave_to_bind(*everything))
     return Passage(
         sources=sources,
-        schemes=frozenset({reference.method.scheme.name}),
-        method_keys=(reference.method.key,),
+        methods=(reference.method,),
         pan=pan,
         permissions=leave_to_bind(*sources),
     )

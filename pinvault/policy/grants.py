@@ -7,7 +7,7 @@ Rules:
 - A row may also bind what it lets through: the length of PINs, and the rules for new ones.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from pinvault.model.errors import Reason, Refusal
@@ -43,41 +43,47 @@ class Grant:
 class Ask:
     """What one call needs of a row; key names are without version."""
 
-    keys: frozenset[str] = frozenset()
-    formats: frozenset[Format] = frozenset()
-    profiles: frozenset[str] = frozenset()
-    translations: frozenset[Permission] = frozenset()
-    schemes: frozenset[str] = frozenset()
+    keys: Collection[str] = ()
+    formats: Collection[Format] = ()
+    profiles: Collection[str] = ()
+    translations: Collection[Permission] = ()
+    schemes: Collection[str] = ()
+
+
+_NARROWINGS: tuple[tuple[Callable[[Grant, Ask], bool], Reason], ...] = (
+    (lambda row, ask: row.keys.issuperset(ask.keys), Reason.KEY_NOT_GRANTED),
+    (lambda row, ask: row.profiles.issuperset(ask.profiles), Reason.PROFILE_NOT_GRANTED),
+    (lambda row, ask: row.schemes.issuperset(ask.schemes), Reason.SCHEME_NOT_GRANTED),
+    (lambda row, ask: row.formats.issuperset(ask.formats), Reason.FORMAT_NOT_GRANTED),
+    (
+        lambda row, ask: row.translations.issuperset(ask.translations),
+        Reason.TRANSLATION_NOT_GRANTED,
+    ),
+)
 
 
 class Grants:
     """The rows, found by caller and method."""
 
     def __init__(self, rows: Iterable[Grant]) -> None:
-        self._rows: dict[tuple[str, str], list[Grant]] = {}
+        self._rows: dict[tuple[str, str], tuple[Grant, ...]] = {}
         for row in rows:
             for caller in row.callers:
-                self._rows.setdefault((caller, row.method), []).append(row)
+                where = caller, row.method
+                self._rows[where] = (*self._rows.get(where, ()), row)
 
     def rows(self, *, caller: str, method: str) -> tuple[Grant, ...]:
         """Give the caller's rows for the method, at least one, or refuse."""
         found = self._rows.get((caller, method))
         if not found:
             raise Refusal(Reason.METHOD_NOT_GRANTED)
-        return tuple(found)
+        return found
 
     def permit(self, ask: Ask, *, caller: str, method: str) -> Grant:
         """Give the first row that covers all of `ask`, or refuse and say what was not covered."""
-        rows = self.rows(caller=caller, method=method)
-        narrowings: tuple[tuple[Callable[[Grant], bool], Reason], ...] = (
-            (lambda row: ask.keys <= row.keys, Reason.KEY_NOT_GRANTED),
-            (lambda row: ask.profiles <= row.profiles, Reason.PROFILE_NOT_GRANTED),
-            (lambda row: ask.schemes <= row.schemes, Reason.SCHEME_NOT_GRANTED),
-            (lambda row: ask.formats <= row.formats, Reason.FORMAT_NOT_GRANTED),
-            (lambda row: ask.translations <= row.translations, Reason.TRANSLATION_NOT_GRANTED),
-        )
-        for covers, reason in narrowings:
-            rows = tuple(filter(covers, rows))
+        rows: Sequence[Grant] = self.rows(caller=caller, method=method)
+        for covers, reason in _NARROWINGS:
+            rows = [row for row in rows if covers(row, ask)]
             if not rows:
                 raise Refusal(reason)
         return rows[0]

@@ -5,10 +5,13 @@ Rules kept here:
 - The limit per PAN counts caller and PAN, not the method: two methods that both encipher PINs
   for a PAN draw on the same account.
 - The caller's own rate is asked first, so that calls beyond it do not use up a PAN's.
+- A PIN block belongs to the account that it is first shown for, as long as that remembers it: most
+  formats open under other PANs too, and each of them would have tries of its own.
 - Whatever goes wrong with the table is raised as it is (`TableError`), and the call is refused.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +19,8 @@ from pinvault.policy.shared_table import SharedTable
 
 PERIODS = {"s": 1.0, "min": 60.0, "h": 3600.0, "day": 86_400.0}
 """The words for periods, in seconds."""
+KEPT_S = 86_400.0
+"""How long a block that a caller had made stays its PAN's, in seconds."""
 
 _RATE = re.compile(r"([1-9][0-9]{0,5})/(s|min|h|day)(?: burst ([1-9][0-9]{0,5}))?")
 
@@ -88,12 +93,14 @@ class Limits:
         per_caller: Rate | None,
         per_pan: Rate | None,
         now: float,
+        blocks: Sequence[bytes] = (),
     ) -> None:
         """Count a call, or raise `LimitExceeded` and count nothing in the scope that it names.
 
         `per_caller` counts the caller's calls of this method; `per_pan` those of the
-        caller for the PAN behind `pan_hash`, whatever the method. `now` is in Unix
-        seconds. A rate per PAN without a PAN is a fault of the program: ValueError.
+        caller for the PAN behind `pan_hash`, whatever the method, with the PIN blocks that it
+        shows for it. `now` is in Unix seconds. A rate per PAN without a PAN is a fault of the
+        program: ValueError.
         """
         if per_caller is not None:
             self._count(
@@ -102,10 +109,20 @@ class Limits:
         if per_pan is not None:
             if pan_hash is None:
                 raise ValueError("a rate per PAN needs a PAN")
-            self._count("pan", _key(b"pan", caller.encode(), pan_hash), per_pan, now)
+            things = [_key(b"block", caller.encode(), block) for block in blocks]
+            self._count("pan", _account(caller, pan_hash), per_pan, now, things)
 
-    def _count(self, scope: Scope, key: bytes, rate: Rate, now: float) -> None:
-        wait = self._table.conform(key, now=now, interval=rate.interval_s, burst=rate.burst)
+    def keep(self, block: bytes, *, caller: str, pan_hash: bytes, now: float) -> None:
+        """Keep a PIN block that was made for a PAN from being shown for another, for a day."""
+        thing = _key(b"block", caller.encode(), block)
+        self._table.keep(thing, _account(caller, pan_hash), now=now, until=now + KEPT_S)
+
+    def _count(
+        self, scope: Scope, key: bytes, rate: Rate, now: float, things: Sequence[bytes] = ()
+    ) -> None:
+        wait = self._table.conform(
+            key, now=now, interval=rate.interval_s, burst=rate.burst, things=things
+        )
         if wait > 0.0:
             raise LimitExceeded(scope=scope, retry_after_s=wait)
 
@@ -121,6 +138,10 @@ class Nonces:
         return self._table.claim_once(_key(b"nonce", nonce), now=now, until=until)
 
 
+def _account(caller: str, pan_hash: bytes) -> bytes:
+    return _key(b"pan", caller.encode(), pan_hash)
+
+
 def _key(*parts: bytes) -> bytes:
     """Join parts so that no two lists of parts give the same key."""
-    return b"".join(b"%d:%b" % (len(part), part) for part in parts)
+    return b"".join([b"%d:%b" % (len(part), part) for part in parts])

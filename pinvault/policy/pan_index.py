@@ -1,10 +1,13 @@
 """A keyed hash that stands for a PAN wherever one must be recognised but not read.
 
 Rules:
-- HMAC-SHA256 under a key that only the HSM can give (derived at start from a key of
-  usage M7), so that neither the audit log nor a table of limits can be searched for a PAN.
+- The key is one that only the HSM can give (derived at start from a key of usage M7), so that
+  neither the audit log nor a table of limits can be searched for a PAN.
+- What the audit log keeps is an HMAC-SHA256; what stays in the process and its table, a keyed
+  BLAKE2b under a key of its own.
 """
 
+import hashlib
 import hmac
 
 from pinvault.model.pan import Pan
@@ -19,6 +22,7 @@ class PanIndex:
         if len(key) != KEY_BYTES:
             raise ValueError("the index key has 32 bytes")
         self._key = key
+        self._account_key = hmac.digest(key, b"account", "sha256")
 
     def of(self, pan: Pan) -> bytes:
         """Give the 32-byte index of a PAN."""
@@ -32,7 +36,14 @@ class PanIndex:
         the twelve for a PIN of four digits, the first four for one of six), another PAN with
         another PIN does. The last eight of the twelve are what no such trick can change.
         """
-        return hmac.digest(self._key, b"account " + pan.account()[4:].encode(), "sha256")
+        last_eight = pan.account()[4:].encode()
+        return hashlib.blake2b(last_eight, digest_size=32, key=self._account_key).digest()
+
+    def natural_of(self, parameters: bytes) -> bytes:
+        """Give the 32-byte index of what a natural PIN is made of, which cards may share."""
+        return hashlib.blake2b(
+            b"natural " + parameters, key=self._account_key, digest_size=32
+        ).digest()
 
     def __repr__(self) -> str:
         return "<PAN index>"

@@ -1,7 +1,7 @@
 """One small table in a memory-mapped file, shared by all worker processes of a host.
 
-It remembers until when a key is dead: how far a caller's rate is used up, or how long a nonce
-stays spent. Rules kept here:
+It remembers until when a key is dead: how far a caller's rate is used up, how long a nonce
+stays spent, or for whom a thing is kept. Rules kept here:
 - Nothing readable stands in the file: keys are BLAKE2b digests under a secret.
 - A slot whose time has passed is free. Forgetting it loses nothing, and that bounds the table.
 - A key lives in one of `PROBES` neighbouring slots, so every call takes bounded time. When all
@@ -34,8 +34,7 @@ import stat
 import struct
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -55,10 +54,13 @@ _MAGIC = b"pinvault table\r\n"
 _VERSION = 1
 _SLOT_BYTES = 32
 _DIGEST_BYTES = 24
+_THING_BYTES = 16
 _WORD_BYTES = 8
 _WORDS_A_SLOT = _SLOT_BYTES // _WORD_BYTES
 _PERSON_RATE = b"rate"
 _PERSON_ONCE = b"once"
+_PERSON_THING = b"thing"
+_PERSON_OWNER = b"owner"
 _PERSON_HEADER = b"header"
 
 
@@ -106,8 +108,11 @@ class SharedTable:
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, mode=0o600)
             try:
-                with _flock(fd, path):
+                _take(fd, path)
+                try:
                     _prepare(fd, path, _header(slots, key), slots)
+                finally:
+                    fcntl.flock(fd, fcntl.LOCK_UN)
                 return cls(path, fd, slots=slots, secret=key)
             except BaseException:
                 os.close(fd)
@@ -129,31 +134,58 @@ class SharedTable:
         _require_finite(now, until)
         if until <= now:
             return False
-        with self._locked():
+        self._lock()
+        try:
+            self._require_file()
             slot, dead_at = self._find(self._digest(_PERSON_ONCE, key), now)
             if dead_at > now:
                 return False
             self._words[slot] = until
             return True
+        finally:
+            self._unlock()
 
-    def conform(self, key: bytes, *, now: float, interval: float, burst: int) -> float:
-        """Let an event of `key` through if its rate allows it.
+    def conform(
+        self, key: bytes, *, now: float, interval: float, burst: int, things: Sequence[bytes] = ()
+    ) -> float:
+        """Let an event of `key` through if its rate allows it and all `things` are its own.
 
         The generic cell rate algorithm: one event each `interval` seconds, `burst` of them
-        at once. Gives 0.0 and counts the event, or gives the seconds to wait and counts
-        nothing. Raises `TableError`.
+        at once. A thing is its own that is nobody's; it becomes the key's for as long as the
+        key's events are remembered. Gives 0.0 and counts the event, or gives the seconds to
+        wait and counts nothing. Raises `TableError`.
         """
         _require_finite(now, interval)
         if interval <= 0.0 or burst < 1:
             raise ValueError("a rate has an interval above 0 and a burst of 1 or more")
-        with self._locked():
+        self._lock()
+        try:
+            self._require_file()
+            owned = [self._ownership(thing, key) for thing in things]
+            wait = max((self._kept_from(digest, now) for digest in owned), default=0.0)
+            if wait > 0.0:
+                return wait
             slot, dead_at = self._find(self._digest(_PERSON_RATE, key), now)
             arrival = max(dead_at, now) + interval
             wait = arrival - (now + burst * interval)
             if wait > 0.0:
                 return wait
             self._words[slot] = arrival
+            for digest in owned:
+                self._keep(digest, now, arrival)
             return 0.0
+        finally:
+            self._unlock()
+
+    def keep(self, thing: bytes, key: bytes, *, now: float, until: float) -> None:
+        """Make a thing the key's own until then. Raises `TableError`."""
+        _require_finite(now, until)
+        self._lock()
+        try:
+            self._require_file()
+            self._keep(self._ownership(thing, key), now, until)
+        finally:
+            self._unlock()
 
     def live(self, *, now: float) -> int:
         """Count the slots alive, for a gauge; it reads the whole table."""
@@ -173,20 +205,46 @@ class SharedTable:
             key, digest_size=_DIGEST_BYTES, key=self._secret, person=namespace
         ).digest()
 
-    def _find(self, digest: bytes, now: float) -> tuple[int, float]:
+    def _ownership(self, thing: bytes, key: bytes) -> bytes:
+        """Give the digest of a thing and its owner: the thing is found by the first part."""
+        owner = self._digest(_PERSON_OWNER, key)[: _DIGEST_BYTES - _THING_BYTES]
+        return self._digest(_PERSON_THING, thing)[:_THING_BYTES] + owner
+
+    def _kept_from(self, ownership: bytes, now: float) -> float:
+        """Give the seconds for which a thing is another's; 0.0 when it may be this owner's."""
+        slot, dead_at = self._find(ownership, now, known_by=_THING_BYTES)
+        return 0.0 if self._digest_at(slot) == ownership else max(0.0, dead_at - now)
+
+    def _keep(self, ownership: bytes, now: float, until: float) -> None:
+        """Keep a thing for its owner; one that is another's is let be."""
+        slot, dead_at = self._find(ownership, now, known_by=_THING_BYTES)
+        if self._digest_at(slot) != ownership:
+            if dead_at > now:
+                return
+            place = _HEADER.size + (slot // _WORDS_A_SLOT) * _SLOT_BYTES
+            self._map[place : place + _DIGEST_BYTES] = ownership
+        self._words[slot] = max(dead_at, until)
+
+    def _digest_at(self, word: int) -> bytes:
+        place = _HEADER.size + (word // _WORDS_A_SLOT) * _SLOT_BYTES
+        return self._map[place : place + _DIGEST_BYTES]
+
+    def _find(self, digest: bytes, now: float, known_by: int = _DIGEST_BYTES) -> tuple[int, float]:
         """Give the key's word and the time in it; a key without a slot gets a free one.
 
         The free slot is not the key's before a time is stored: until then it stays free.
+        A key is known by the first `known_by` bytes of its digest.
         """
         first = int.from_bytes(digest[:8], "little") % (self._slots - PROBES + 1)
         start = _HEADER.size + first * _SLOT_BYTES
-        window = self._map[start : start + PROBES * _SLOT_BYTES]
-        at = window.find(digest)
-        while at >= 0 and at % _SLOT_BYTES:
-            at = window.find(digest, at + 1)
+        end = start + PROBES * _SLOT_BYTES
+        sought = digest[:known_by]
+        at = self._map.find(sought, start, end)
+        while at >= 0 and (at - start) % _SLOT_BYTES:
+            at = self._map.find(sought, at + 1, end)
         word = first * _WORDS_A_SLOT + _WORDS_A_SLOT - 1
         if at >= 0:
-            word += at // _WORD_BYTES
+            word += (at - start) // _WORD_BYTES
             return word, self._sound(self._words[word])
         for dead_at in self._words[word : word + PROBES * _WORDS_A_SLOT : _WORDS_A_SLOT]:
             if dead_at <= now:
@@ -205,44 +263,53 @@ class SharedTable:
             return dead_at
         raise _unusable(self._path, "the table of limits is damaged")
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold the table against threads and processes."""
+    def _lock(self) -> None:
+        """Hold the table against threads and processes, until `_unlock`."""
         if not self._mutex.acquire(timeout=LOCK_TIMEOUT_S):
             raise _busy(self._path)
         try:
-            if self._fd < 0:
-                raise TableError("the table of limits is closed", remedy="start the worker again")
-            with _flock(self._fd, self._path):
-                if os.fstat(self._fd).st_nlink == 0:
-                    raise TableError(
-                        "the file of the table of limits was removed",
-                        remedy="start the workers again, all of them",
-                        path=self._path,
-                    )
-                yield
+            self._require_open()
+            _take(self._fd, self._path)
+        except BaseException:
+            self._mutex.release()
+            raise
+
+    def _unlock(self) -> None:
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
         finally:
             self._mutex.release()
 
+    def _require_open(self) -> None:
+        if self._fd < 0:
+            raise TableError("the table of limits is closed", remedy="start the worker again")
 
-@contextmanager
-def _flock(fd: int, path: Path) -> Iterator[None]:
-    """Hold the file's lock, waiting in short sleeps: a stopped process must not stop all."""
+    def _require_file(self) -> None:
+        if os.fstat(self._fd).st_nlink == 0:
+            raise TableError(
+                "the file of the table of limits was removed",
+                remedy="start the workers again, all of them",
+                path=self._path,
+            )
+
+
+def _take(fd: int, path: Path) -> None:
+    """Take the file's lock, waiting in short sleeps: a stopped process must not stop all."""
     end, pause = 0.0, 0.000_05
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:
-            end = end or time.monotonic() + LOCK_TIMEOUT_S
-            if time.monotonic() > end:
-                raise _busy(path) from None
-            time.sleep(pause)
-            pause = min(pause * 2, 0.002)
+    while not _took(fd):
+        end = end or time.monotonic() + LOCK_TIMEOUT_S
+        if time.monotonic() > end:
+            raise _busy(path)
+        time.sleep(pause)
+        pause = min(pause * 2, 0.002)
+
+
+def _took(fd: int) -> bool:
     try:
-        yield
-    finally:
-        fcntl.flock(fd, fcntl.LOCK_UN)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _header(slots: int, secret: bytes) -> bytes:

@@ -2,9 +2,11 @@
 
 Rules:
 - A block that is bound to a PAN never becomes one that is not, and keeps its PAN.
-- Format 1 becomes a bound format only where a grant allows it: the block does not say
-  whose PIN it is, so whoever may do this may give a PIN any PAN.
+- Format 1 becomes what is bound to a PAN, block or partner's envelope, only where a grant
+  allows it: the block does not say whose PIN it is, so whoever may do this may give a PIN any PAN.
 - From AES to TDES is a step down, and only where a grant allows it.
+- The offset of a PIN that somebody has chosen tells the natural PIN of the card, so an envelope,
+  which anybody can seal, becomes an offset only where a grant allows it.
 - Legacy formats come in where a grant names them, and nothing becomes one. Format 2 is
   for the chip of a card: it is no source, and no target but of a PIN change script.
 """
@@ -23,6 +25,7 @@ class Permission(StrEnum):
     NONE = "none"
     ISO_1_TO_PAN = "iso-1-to-pan"
     AES_TO_TDES = "aes-to-tdes"
+    ENVELOPE_TO_OFFSET = "envelope-to-offset"
 
 
 _0, _1, _3, _4 = Format.ISO_0, Format.ISO_1, Format.ISO_3, Format.ISO_4
@@ -55,9 +58,9 @@ SOURCES = frozenset(source for source, _ in MATRIX)
 TARGETS = frozenset(target for _, target in MATRIX)
 
 
-def permission_for(source: Format, target: Format) -> Permission:
-    """Give what the translation needs, or refuse it."""
+def permission_for(source: Format, target: Format, *, at: str) -> Permission:
+    """Give what the translation needs, or refuse it; `at` is the target's field in the request."""
     permission = MATRIX.get((source, target))
     if permission is None:
-        raise Refusal(Reason.TRANSLATION_FORBIDDEN, field="target.pin_block.format")
+        raise Refusal(Reason.TRANSLATION_FORBIDDEN, field=f"{at}.format")
     return permission

@@ -114,7 +114,7 @@ class PinBlockService:
 
     def translate_pin(self, call: Call, request: pb.TranslatePinRequest) -> pb.TranslatePinResponse:
         """Serve TranslatePin."""
-        done = TranslatePin(EncryptPin(self.desk))(
+        done = TranslatePin(self.desk)(
             call,
             source=messages.read_block_source(request.source, at="source"),
             target=messages.read_block_target(request.target, at="target"),

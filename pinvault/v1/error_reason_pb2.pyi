@@ -36,9 +36,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_CALLER_RATE_EXCEEDED: _ErrorReason.ValueType  # 6
     """RESOURCE_EXHAUSTED, with RetryInfo. The caller's rate is used up."""
     ERROR_REASON_PAN_RATE_EXCEEDED: _ErrorReason.ValueType  # 7
-    """RESOURCE_EXHAUSTED, with RetryInfo. The caller's rate for this PAN is used up."""
+    """RESOURCE_EXHAUSTED, with RetryInfo. The caller's rate for this PAN is used up, or it showed the PIN block for another PAN before."""
     ERROR_REASON_TRANSLATION_NOT_GRANTED: _ErrorReason.ValueType  # 8
-    """PERMISSION_DENIED. The caller's rows name both formats, and not this step between them."""
+    """PERMISSION_DENIED. The caller's rows name all that takes part, and not this step."""
     ERROR_REASON_SCHEME_NOT_GRANTED: _ErrorReason.ValueType  # 9
     """PERMISSION_DENIED. The caller's rows for this method do not name this verification scheme or script profile."""
     ERROR_REASON_REQUEST_MALFORMED: _ErrorReason.ValueType  # 16
@@ -62,7 +62,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_KEY_STATE: _ErrorReason.ValueType  # 34
     """FAILED_PRECONDITION. The key is retired, outside its cryptoperiod, or may only decipher."""
     ERROR_REASON_FORMAT_KEY_MISMATCH: _ErrorReason.ValueType  # 35
-    """INVALID_ARGUMENT. Format, block length and the key's algorithm do not fit together."""
+    """INVALID_ARGUMENT. Format, block length and the key do not fit together."""
     ERROR_REASON_PROFILE_UNKNOWN: _ErrorReason.ValueType  # 36
     """NOT_FOUND. The configuration has no such envelope profile."""
     ERROR_REASON_PROFILE_MISMATCH: _ErrorReason.ValueType  # 37
@@ -123,9 +123,9 @@ ERROR_REASON_PROFILE_NOT_GRANTED: ErrorReason.ValueType  # 5
 ERROR_REASON_CALLER_RATE_EXCEEDED: ErrorReason.ValueType  # 6
 """RESOURCE_EXHAUSTED, with RetryInfo. The caller's rate is used up."""
 ERROR_REASON_PAN_RATE_EXCEEDED: ErrorReason.ValueType  # 7
-"""RESOURCE_EXHAUSTED, with RetryInfo. The caller's rate for this PAN is used up."""
+"""RESOURCE_EXHAUSTED, with RetryInfo. The caller's rate for this PAN is used up, or it showed the PIN block for another PAN before."""
 ERROR_REASON_TRANSLATION_NOT_GRANTED: ErrorReason.ValueType  # 8
-"""PERMISSION_DENIED. The caller's rows name both formats, and not this step between them."""
+"""PERMISSION_DENIED. The caller's rows name all that takes part, and not this step."""
 ERROR_REASON_SCHEME_NOT_GRANTED: ErrorReason.ValueType  # 9
 """PERMISSION_DENIED. The caller's rows for this method do not name this verification scheme or script profile."""
 ERROR_REASON_REQUEST_MALFORMED: ErrorReason.ValueType  # 16
@@ -149,7 +149,7 @@ ERROR_REASON_KEY_USAGE_MISMATCH: ErrorReason.ValueType  # 33
 ERROR_REASON_KEY_STATE: ErrorReason.ValueType  # 34
 """FAILED_PRECONDITION. The key is retired, outside its cryptoperiod, or may only decipher."""
 ERROR_REASON_FORMAT_KEY_MISMATCH: ErrorReason.ValueType  # 35
-"""INVALID_ARGUMENT. Format, block length and the key's algorithm do not fit together."""
+"""INVALID_ARGUMENT. Format, block length and the key do not fit together."""
 ERROR_REASON_PROFILE_UNKNOWN: ErrorReason.ValueType  # 36
 """NOT_FOUND. The configuration has no such envelope profile."""
 ERROR_REASON_PROFILE_MISMATCH: ErrorReason.ValueType  # 37

@@ -56,7 +56,7 @@ class _TranslatePinBatchStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrappe
     TRANSLATE_PIN_BATCH_STATUS_PAN_MALFORMED: _TranslatePinBatchStatus.ValueType  # 3
     """The PAN is not 12 to 19 digits filled with F."""
     TRANSLATE_PIN_BATCH_STATUS_ACCOUNT_REPEATED: _TranslatePinBatchStatus.ValueType  # 4
-    """The account (the last eight digits before the check digit) stood in the batch before: put the item into another one."""
+    """The account (the last eight digits before the check digit) or the very block stood in the batch before: put the item into another one."""
 
 class TranslatePinBatchStatus(_TranslatePinBatchStatus, metaclass=_TranslatePinBatchStatusEnumTypeWrapper):
     """What became of one item of a batch."""
@@ -69,7 +69,7 @@ TRANSLATE_PIN_BATCH_STATUS_REFUSED: TranslatePinBatchStatus.ValueType  # 2
 TRANSLATE_PIN_BATCH_STATUS_PAN_MALFORMED: TranslatePinBatchStatus.ValueType  # 3
 """The PAN is not 12 to 19 digits filled with F."""
 TRANSLATE_PIN_BATCH_STATUS_ACCOUNT_REPEATED: TranslatePinBatchStatus.ValueType  # 4
-"""The account (the last eight digits before the check digit) stood in the batch before: put the item into another one."""
+"""The account (the last eight digits before the check digit) or the very block stood in the batch before: put the item into another one."""
 Global___TranslatePinBatchStatus: _TypeAlias = TranslatePinBatchStatus  # noqa: Y015
 
 @_typing.final

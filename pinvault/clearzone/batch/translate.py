@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pinvault.clearzone.batch.columns import Grid, add
 from pinvault.clearzone.batch.fields import CONTROL, read, write
 from pinvault.clearzone.batch.fill import Random, draw
-from pinvault.clearzone.batch.pans import PanColumn
+from pinvault.clearzone.batch.pans import PanColumn, only_the_first
 from pinvault.clearzone.iso9564 import format4
 from pinvault.clearzone.iso9564.fields import FIELD_BYTES
 from pinvault.model.batch import ItemStatus
@@ -44,18 +44,23 @@ def translate(
     encipher: Cipher,
     random: Random,
     pin_length: PinLength = ANY_LENGTH,
+    blocks_once: bool = False,
 ) -> Translated:
     """Translate 1 to 10,000 PIN blocks, each bound to the PAN in its place.
 
     `pans` may be None where neither format carries a PAN. A PIN whose length `pin_length`
-    does not allow is refused. ValueError, before the HSM is touched, for blocks that are not
-    one a PAN, and for formats other than 0, 1, 3 and 4.
+    does not allow is refused; with `blocks_once` a block of 8 bytes is opened for the first of
+    the PANs alone that it comes with. ValueError, before the HSM is touched, for blocks that are
+    not one a PAN, and for formats other than 0, 1, 3 and 4.
     """
     _check_formats(source, target)
     grid = Grid.over(blocks, width=source.block_bytes)
     opener = _Side(grid, source, _pan_field(grid, pans, source), decipher)
     maker = _Side(grid, target, _pan_field(grid, pans, target), encipher)
-    ended = grid.column(pans.statuses) if pans else 0
+    statuses = pans.statuses if pans else bytes(grid.items)
+    if blocks_once:
+        statuses = only_the_first(statuses, memoryview(blocks).cast("Q"))
+    ended = grid.column(statuses)
     admitted = grid.is_zero(ended)
     if ended:  # which the PANs alone decide, and the statuses tell
         blocks = grid.keep(blocks, admitted, width=source.block_bytes)
