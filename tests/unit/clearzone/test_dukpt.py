@@ -123,6 +123,14 @@ def test_a_pin_key_is_gone_when_its_block_ends() -> None:
             use(A_BLOCK)
 
 
+def test_a_pin_key_is_overwritten_before_it_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    wiped: list[bytes] = []
+    monkeypatch.setattr(tdes, "_wipe", lambda key: wiped.append(bytes(key)))
+    with tdes.PinKey(TRANSACTION_KEY) as pin_key:
+        value = bytes(pin_key._value)
+    assert wiped == [value]
+
+
 def test_a_pin_key_is_gone_when_its_block_fails() -> None:
     pin_key = tdes.PinKey(TRANSACTION_KEY)
     with pytest.raises(RuntimeError), pin_key:

@@ -97,6 +97,13 @@ def test_only_half_of_udk_a_makes_a_block(size: int) -> None:
         visa_pin_change.encode(Pin(b"1234"), udk_half=bytes(size))
 
 
+@pytest.mark.parametrize("form", [eci2, eci3], ids=["ECI-2", "ECI-3"])
+def test_a_block_takes_as_many_random_bytes_as_are_drawn_for_it(form) -> None:
+    assert len(form.encode(Pin(b"1234"), bytes(form.RANDOM_BYTES))) == 8
+    with pytest.raises((AssertionError, ValueError)):
+        assert len(form.encode(Pin(b"1234"), bytes(form.RANDOM_BYTES - 1))) == 8
+
+
 def test_fields_of_different_sizes_are_never_added() -> None:
     for left, right in ((b"\xff" * 8, b"\xff" * 7), (b"\xff" * 7, b"\xff" * 8), (b"", b"\x00")):
         with pytest.raises(Malformed):

@@ -9,6 +9,7 @@ from pinvault.clearzone.one_face import HSM_RETRY_AFTER_S, one_face
 from pinvault.clearzone.pin import Malformed, Pin
 from pinvault.model.call import Deadline
 from pinvault.model.errors import TEXTS, Reason, Refusal
+from pinvault.model.faults import ClearedFault
 
 QUANTUM_S = 0.02
 FAR_S = 60.0
@@ -95,6 +96,17 @@ def test_other_refusals_keep_what_they_tell_and_lose_their_frames() -> None:
         1.5,
     )
     assert refusal.__context__ is None
+
+
+def test_a_fault_of_our_own_leaves_as_its_kind_and_places_and_at_once() -> None:
+    began = time.monotonic()
+    with pytest.raises(ClearedFault) as caught:
+        one_face(failing_with(KeyError("7392")), quantum_s=30, deadline=Deadline.after(FAR_S))
+    assert caught.value.kind == "KeyError"
+    assert any(frame.endswith(" work") for frame in caught.value.frames)
+    assert "7392" not in f"{caught.value!r} {caught.value.frames}"
+    assert caught.value.__context__ is None
+    assert time.monotonic() - began < 10
 
 
 def test_an_answer_passes_at_once() -> None:

@@ -138,6 +138,11 @@ def test_what_would_compare_copy_or_spell_it_is_an_error_without_digits(pin: Pin
     assert digits_of(pin) == SECRET.encode()
 
 
+def test_a_pin_is_neither_true_nor_false_and_says_so(pin: Pin) -> None:
+    with pytest.raises(TypeError, match="tested for truth"):
+        bool(pin)
+
+
 def test_a_pin_takes_no_attributes_and_has_no_dictionary(pin: Pin) -> None:
     with pytest.raises(AttributeError):
         pin.note = "x"  # type: ignore[attr-defined]
@@ -197,3 +202,10 @@ def test_malformed_carries_nothing(digits: bytes) -> None:
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
     assert vars(caught.value) == {"cause": ""}
+
+
+def test_the_cause_is_for_the_record_alone() -> None:
+    malformed = Malformed("lives-too-long")
+    assert malformed.cause == "lives-too-long"
+    assert malformed.args == ()
+    assert str(malformed) == ""

@@ -1,21 +1,18 @@
 """The operations on a software device, with keys in every condition and a real table of limits."""
 
 import base64
-import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import date, timedelta
-from functools import cache
+from datetime import date
 from pathlib import Path
 
+import psec.pin
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import padding
 
 from hsm.mechanisms import RsaPadding
-from pinvault.clearzone.dukpt.tdes import KEY_VARIANT
 from pinvault.clearzone.encipher import BlockCipher, read
 from pinvault.clearzone.iso9564 import format0, format2
-from pinvault.clearzone.iso9564.fields import xor
 from pinvault.clearzone.legacy import eci2, eci3, mastercard35, oem1, visa2, visa3, visa4
 from pinvault.clearzone.opening import digits_of
 from pinvault.clearzone.parcels import BlockToMake, SealedBlock, Transaction
@@ -27,7 +24,6 @@ from pinvault.model.dukpt import Dukpt
 from pinvault.model.errors import Refusal
 from pinvault.model.keys import Algorithm, Key, KeyDirectory
 from pinvault.model.pan import Pan
-from pinvault.model.pin_rules import PinRules
 from pinvault.model.pins import (
     EnvelopeSource,
     EnvelopeTarget,
@@ -36,18 +32,7 @@ from pinvault.model.pins import (
     PinBlockTarget,
     PinSource,
 )
-from pinvault.model.profiles import (
-    Encoding,
-    Padding,
-    Plaintext,
-    Profile,
-    RsaFieldProfile,
-    SealedJweProfile,
-    SealedRsaProfile,
-)
 from pinvault.model.references import SchemeRef, ValueRef
-from pinvault.model.scripts import ScriptBlock, ScriptPadding, ScriptProfile
-from pinvault.model.verification import Ibm3624Scheme, ValidationLayout, VisaPvvScheme
 from pinvault.operations.admission import Admission
 from pinvault.operations.change_verification_value import ChangeVerificationValue
 from pinvault.operations.desk import Desk
@@ -63,199 +48,51 @@ from pinvault.operations.translate_pin import TranslatePin
 from pinvault.operations.translate_pin_batch import TranslatePinBatch
 from pinvault.operations.verify_pin import VerifyPin
 from pinvault.policy.grants import Grant, Grants
-from pinvault.policy.limits import Limits, Nonces, Rate
+from pinvault.policy.limits import Limits, Nonces
 from pinvault.policy.pan_index import PanIndex
 from pinvault.policy.shared_table import SharedTable
-from pinvault.policy.translation import Permission
 from tests.conftest import OTHER_PAN, PAN
 from tests.support.software_device import SoftwareDevice, held, key, rsa_padding
-
-__all__ = ["OTHER_PAN", "PAN"]
-
-NOW = 1_770_000_000
-TODAY = date(2026, 6, 15)
-CALLER = "switch"
-OFTEN = Rate(count=100_000, period_s=1.0, burst=100_000)
-
-KEYS = (
-    key("zpk", "P0", "TDES_2KEY", "B", version=1, state="retired"),
-    key("zpk", "P0", "TDES_2KEY", "B", version=2, state="decipher-only"),
-    key("zpk", "P0", "TDES_2KEY", "B", version=3),
-    key("zpk-e", "P0", "TDES_3KEY", "E"),
-    key("zpk-d", "P0", "TDES_3KEY", "D"),
-    key("zpk-aes", "P0", "AES_128", "B"),
-    key("zpk-next", "P0", "TDES_2KEY", "B", valid_from=TODAY + timedelta(days=1)),
-    key("zpk-past", "P0", "TDES_2KEY", "B", valid_until=TODAY - timedelta(days=1)),
-    key("zpk-gone", "P0", "TDES_2KEY", "B", state="retired"),
-    key("pin-seal", "D1", "RSA_2048", "D", version=1, state="retired", jwa="RSA-OAEP"),
-    key("pin-seal", "D1", "RSA_2048", "D", version=9, state="decipher-only", jwa="RSA-OAEP"),
-    key("pin-seal", "D1", "RSA_2048", "D", version=10, jwa="RSA-OAEP"),
-    key("partner", "D1", "RSA_2048", "E"),
-    key("partner-past", "D1", "RSA_2048", "E", valid_until=TODAY - timedelta(days=1)),
-    key("partner-gone", "D1", "RSA_2048", "E", state="retired"),
-    key("index", "M7", "HMAC_SHA256", "G"),
-    key("pin-agree", "K3", "EC_P256", "X"),
-    key("pvk", "V2", "TDES_2KEY", "C"),
-    key("pvk-verify", "V2", "TDES_2KEY", "V"),
-    key("pvk-make", "V2", "TDES_2KEY", "G"),
-    key("pvk-past", "V2", "TDES_2KEY", "C", valid_until=TODAY - timedelta(days=1)),
-    key("pvk-gone", "V2", "TDES_2KEY", "C", state="retired"),
-    key("offset", "V1", "TDES_2KEY", "C"),
-    key("offset-verify", "V1", "TDES_2KEY", "V"),
-    key("bdk", "B0", "TDES_2KEY", "X"),
-    key("bdk-variant", "B0", "TDES_2KEY", "X"),
-    key("bdk-off", "B0", "TDES_2KEY", "X"),
-    key("bdk-128", "B0", "AES_128", "X"),
-    key("bdk-256", "B0", "AES_256", "X"),
-    key("imk-ac", "E0", "TDES_2KEY", "X"),
-    key("imk-smc", "E1", "TDES_2KEY", "X"),
-    key("imk-smi", "E2", "TDES_2KEY", "X"),
-)
-BY_ID = {each.id: each for each in KEYS}
-
-
-def partners(name: str, of: str) -> RsaFieldProfile:
-    return RsaFieldProfile(
-        name=name,
-        key=of,
-        padding=Padding.PKCS1_V1_5,
-        plaintext=Plaintext.DIGITS,
-        encoding=Encoding.HEX_LOWER,
-    )
-
-
-PROFILES: dict[str, Profile] = {
-    "sealed": SealedJweProfile(name="sealed", key="pin-seal"),
-    "sealed-free": SealedJweProfile(name="sealed-free", key="pin-seal", bind_pan=False),
-    "sealed-under-partner": SealedJweProfile(name="sealed-under-partner", key="partner"),
-    "sealed-digits": SealedRsaProfile(
-        name="sealed-digits",
-        key="pin-seal",
-        plaintext=Plaintext.DIGITS,
-        encoding=Encoding.BASE64,
-    ),
-    "sealed-block": SealedRsaProfile(
-        name="sealed-block",
-        key="pin-seal",
-        plaintext=Plaintext.ISO_0_BLOCK,
-        encoding=Encoding.BASE64,
-    ),
-    "partner": partners("partner", "partner"),
-    "partner-past": partners("partner-past", "partner-past"),
-    "partner-gone": partners("partner-gone", "partner-gone"),
-    "partner-under-seal": partners("partner-under-seal", "pin-seal"),
-}
-
-
-def offsets(name: str, of: str = "offset", digits: int = 4) -> Ibm3624Scheme:
-    return Ibm3624Scheme(
-        name=name,
-        key=of,
-        decimalisation_table="0123456789012345",
-        validation=ValidationLayout(template="{first16}"),
-        check_length=digits,
-        pin_length=digits,
-    )
-
-
-# By key index: good for all, verifies only, makes only, past its time, of another usage, gone.
-PVV_KEYS = ("pvk", "pvk-verify", "pvk-make", "pvk-past", "offset", "pvk-gone")
-SCHEMES: dict[str, VisaPvvScheme | Ibm3624Scheme] = {
-    "visa": VisaPvvScheme(name="visa", keys=dict(enumerate(PVV_KEYS))),
-    "ibm": offsets("ibm"),
-    "ibm-6": offsets("ibm-6", digits=6),
-    "ibm-verify": offsets("ibm-verify", "offset-verify"),
-    "ibm-under-pvk": offsets("ibm-under-pvk", "pvk"),
-}
-
-
-def script(
-    name: str, block: ScriptBlock, padding: ScriptPadding, **keys: str | None
-) -> ScriptProfile:
-    usual = {
-        "confidentiality": "imk-smc",
-        "integrity": "imk-smi",
-        "cryptograms": None if block is ScriptBlock.ISO_2 else "imk-ac",
-    }
-    return ScriptProfile(name=name, block=block, padding=padding, **(usual | keys))
-
-
-SCRIPTS = {
-    each.name: each
-    for each in (
-        script("m-chip", ScriptBlock.ISO_2, ScriptPadding.NONE),
-        script("ccd", ScriptBlock.ISO_2, ScriptPadding.CHAINED),
-        script("vsdc", ScriptBlock.VISA, ScriptPadding.LENGTH),
-        script("vsdc-current", ScriptBlock.VISA_WITH_CURRENT, ScriptPadding.LENGTH),
-        script("no-smc", ScriptBlock.ISO_2, ScriptPadding.NONE, confidentiality="imk-x"),
-        script("bad-smc", ScriptBlock.ISO_2, ScriptPadding.NONE, confidentiality="imk-smi"),
-        script("bad-smi", ScriptBlock.ISO_2, ScriptPadding.NONE, integrity="imk-ac"),
-        script("bad-ac", ScriptBlock.VISA, ScriptPadding.LENGTH, cryptograms="imk-smc"),
-    )
-}
-RULES = PinRules(name="cards")
-VARIANTS = {"bdk": "bdk-variant"}
-TDES_TRANSACTION = Dukpt(ksn=bytes.fromhex("FFFF9876543210E00003"), working_key=Algorithm.TDES_2KEY)
-
-
-def aes_transaction(working_key: Algorithm, counter: int = 3) -> Dukpt:
-    ksn = bytes.fromhex("1234567890123456") + counter.to_bytes(4)
-    return Dukpt(ksn=ksn, working_key=working_key)
-
-
-PIN_METHODS = tuple(
-    f"PinBlockService.{name}"
-    for name in (
-        *("EncryptPin", "EncryptPinChange", "TranslatePin", "TranslatePinBatch", "VerifyPin"),
-        *("GenerateVerificationValue", "ChangeVerificationValue", "GeneratePin"),
-        "EncryptPinChangeScript",
-    )
-)
-METHODS = (
-    *PIN_METHODS,
-    *("KeyService.ListKeys", "KeyService.GetKey", "KeyService.GetPublicKey"),
-)
-EVERYTHING = tuple(
-    Grant(
-        callers=frozenset({CALLER}),
-        method=method,
-        keys=frozenset(each.name for each in KEYS),
-        formats=frozenset(Format),
-        profiles=frozenset(PROFILES),
-        translations=frozenset(Permission) - {Permission.NONE},
-        schemes=frozenset(SCHEMES) | frozenset(SCRIPTS),
-        per_caller=OFTEN,
-    )
-    for method in METHODS
+from tests.unit.operations.configured import (
+    BY_ID,
+    CALLER,
+    EVERYTHING,
+    KEPT,
+    KEYS,
+    NOW,
+    PROFILES,
+    PVV_KEYS,
+    RULES,
+    SCHEMES,
+    SCRIPTS,
+    TDES_TRANSACTION,
+    TODAY,
+    VARIANTS,
+    aes_transaction,
+    in_the_hsm,
+    rsa_key,
+    secret_of,
+    value_of,
 )
 
-
-@cache
-def rsa_key(key_id: str) -> rsa.RSAPrivateKey:
-    """One private key an id, made once a run."""
-    return rsa.generate_private_key(65537, 2048)
-
-
-Secret = bytes | rsa.RSAPrivateKey | rsa.RSAPublicKey | ec.EllipticCurvePrivateKey
-
-
-def secret_of(each: Key) -> Secret:
-    if each.algorithm.startswith("RSA"):
-        private = rsa_key(each.id)
-        return private if each.mode == "D" else private.public_key()
-    if each.algorithm.startswith("EC"):
-        return ec.derive_private_key(random.Random(each.id).getrandbits(200), ec.SECP256R1())
-    if each.name in VARIANTS.values():
-        (base,) = (name for name, variant in VARIANTS.items() if variant == each.name)
-        return xor(value_of(f"{base}/{each.version}"), KEY_VARIANT)
-    return value_of(each.id)
-
-
-def value_of(key_id: str) -> bytes:
-    """The value of a secret key, of its own for every id."""
-    size = {"TDES_3KEY": 24, "HMAC_SHA256": 32, "AES_256": 32}.get(BY_ID[key_id].algorithm, 16)
-    return random.Random(key_id).randbytes(size)
-
+__all__ = [
+    "BY_ID",
+    "CALLER",
+    "EVERYTHING",
+    "KEPT",
+    "KEYS",
+    "NOW",
+    "OTHER_PAN",
+    "PAN",
+    "PROFILES",
+    "RULES",
+    "SCRIPTS",
+    "TDES_TRANSACTION",
+    "TODAY",
+    "aes_transaction",
+    "rsa_key",
+    "secret_of",
+]
 
 LEGACY: dict[Format, Callable[[Pin, Pan], bytes]] = {
     Format.ISO_2: lambda pin, _: format2.encode(pin),
@@ -269,6 +106,12 @@ LEGACY: dict[Format, Callable[[Pin, Pan], bytes]] = {
     Format.MASTERCARD_35: mastercard35.encode,
 }
 """The blocks that come in or are refused, and that this service never makes."""
+
+
+def key_for(form: Format) -> str:
+    """The key that blocks of a format come under where a test names none."""
+    kept = {legacy: name for name, legacy in KEPT.items()}
+    return f"{kept[form]}/1" if form in kept else "zpk/3"
 
 
 class OtherEnd:
@@ -315,7 +158,7 @@ class World:
     secret: bytes = field(default=bytes(32), repr=False)
 
     def __post_init__(self) -> None:
-        self.device = SoftwareDevice(held(each, secret_of(each)) for each in self.keys)
+        self.device = SoftwareDevice(map(in_the_hsm, self.keys))
         self.table = SharedTable.open(
             self.directory / "limits.table", secret=self.secret, slots=4096
         )
@@ -332,6 +175,7 @@ class World:
             profiles=PROFILES,
             today=lambda: self.today,
             variants=VARIANTS,
+            legacy_formats=KEPT,
         )
         zone = ClearZone(
             self.device,
@@ -344,7 +188,7 @@ class World:
         self.desk = desk
         self.encrypt_pin = EncryptPin(desk)
         self.encrypt_pin_change = EncryptPinChange(desk)
-        self.translate_pin = TranslatePin(self.encrypt_pin)
+        self.translate_pin = TranslatePin(desk)
         self.translate_pin_batch = TranslatePinBatch(desk)
         self.verify_pin = VerifyPin(desk)
         self.generate_value = GenerateVerificationValue(desk)
@@ -366,12 +210,13 @@ class World:
         self,
         form: Format = Format.ISO_0,
         *,
-        under: str = "zpk/3",
+        under: str = "",
         digits: str = "7392",
         pan: str = PAN,
         dukpt: Dukpt | None = None,
     ) -> PinBlockSource:
         """A PIN block as a terminal makes it, known to no counter of this world."""
+        under = under or key_for(form)
         return PinBlockSource(
             key=under,
             format=form,
@@ -488,3 +333,24 @@ def refusal_of(use: Callable[[], object]) -> Refusal:
 
 def partner_reads(text: str, key_id: str = "partner/1") -> str:
     return rsa_key(key_id).decrypt(bytes.fromhex(text), padding.PKCS1v15()).decode()
+
+
+# Verification values by psec, an independent implementation.
+TABLE = "0123456789012345"
+
+
+def triple(key_id: str) -> bytes:
+    return (value_of(key_id) * 2)[:24]
+
+
+def pvv_of(digits: str, *, index: int = 0, pan: str = PAN) -> str:
+    return psec.pin.generate_visa_pvv(triple(f"{PVV_KEYS[index]}/1"), str(index), digits[:4], pan)
+
+
+def offset_of(digits: str, *, of: str = "offset", pan: str = PAN) -> str:
+    return psec.pin.generate_ibm3624_offset(triple(f"{of}/1"), TABLE, digits, pan, 0, 16, "F")
+
+
+def pin_of(offset: str, *, pan: str = PAN) -> str:
+    """The PIN that has this offset: the natural one for zeros."""
+    return psec.pin.generate_ibm3624_pin(triple("offset/1"), TABLE, offset, pan, 0, 16, "F")

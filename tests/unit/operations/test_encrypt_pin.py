@@ -1,6 +1,5 @@
 """EncryptPin: every fault of the caller is told precisely, before the HSM and the limits."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -8,142 +7,38 @@ from pathlib import Path
 import pytest
 
 from hsm.errors import HsmUnavailable
-from pinvault.model.errors import Reason, Refusal
+from pinvault.model.errors import Reason
 from pinvault.model.pan import Pan
 from pinvault.model.pins import (
-    EnvelopeSource,
-    EnvelopeTarget,
     Format,
-    PinBlockSource,
     PinBlockTarget,
     PinSource,
     PinTarget,
 )
+from pinvault.model.profiles import PinLength
 from pinvault.policy.limits import Rate
+from pinvault.policy.translation import Permission
+from tests.unit.operations.bad_parts import BAD_SOURCES, BAD_TARGETS, sealed_block, sealed_under
 from tests.unit.operations.support import (
+    BOUND,
     CALLER,
     EVERYTHING,
     OTHER_PAN,
     PAN,
     TODAY,
+    UNBOUND,
+    Make,
     World,
     call,
     envelope,
     partner_reads,
+    refusal_of,
     to_block,
+    to_partner,
 )
-
-
-def sealed_block(under: str, form: Format = Format.ISO_0, length: int = 8) -> PinBlockSource:
-    """A source that names what it names; nothing will look at its ciphertext."""
-    pan = Pan(PAN) if form.carries_pan else None
-    return PinBlockSource(key=under, format=form, pan=pan, ciphertext=bytes(length))
-
-
-def sealed_under(profile: str) -> EnvelopeSource:
-    return EnvelopeSource(profile=profile, pan=Pan(PAN), ciphertext=bytes(200))
-
-
-def for_partner(profile: str, pan: str = PAN) -> EnvelopeTarget:
-    return EnvelopeTarget(profile=profile, pan=Pan(pan))
-
 
 GOOD_SOURCE = sealed_block("zpk")
 GOOD_TARGET = to_block("zpk")
-
-BAD_SOURCES: dict[str, tuple[PinSource, Reason, str]] = {
-    "unknown key": (sealed_block("zpk-x"), Reason.KEY_UNKNOWN, "pin_block.key"),
-    "unknown version": (sealed_block("zpk/4"), Reason.KEY_UNKNOWN, "pin_block.key"),
-    "no active version": (sealed_block("zpk-gone"), Reason.KEY_UNKNOWN, "pin_block.key"),
-    "retired version": (sealed_block("zpk/1"), Reason.KEY_STATE, "pin_block.key"),
-    "not valid yet": (sealed_block("zpk-next"), Reason.KEY_STATE, "pin_block.key"),
-    "key that only enciphers": (
-        sealed_block("zpk-e"),
-        Reason.KEY_USAGE_MISMATCH,
-        "pin_block.key",
-    ),
-    "index key": (sealed_block("index"), Reason.KEY_USAGE_MISMATCH, "pin_block.key"),
-    "sealing key": (sealed_block("pin-seal"), Reason.KEY_USAGE_MISMATCH, "pin_block.key"),
-    "format 4 under TDES": (
-        sealed_block("zpk", Format.ISO_4, 16),
-        Reason.FORMAT_KEY_MISMATCH,
-        "pin_block.format",
-    ),
-    **{
-        f"format {form.value} under AES": (
-            sealed_block("zpk-aes", form),
-            Reason.FORMAT_KEY_MISMATCH,
-            "pin_block.format",
-        )
-        for form in (Format.ISO_0, Format.ISO_1, Format.ISO_3)
-    },
-    "16 bytes in a TDES format": (
-        sealed_block("zpk", length=16),
-        Reason.FORMAT_KEY_MISMATCH,
-        "pin_block.ciphertext",
-    ),
-    "8 bytes in format 4": (
-        sealed_block("zpk-aes", Format.ISO_4, 8),
-        Reason.FORMAT_KEY_MISMATCH,
-        "pin_block.ciphertext",
-    ),
-    "unknown profile": (sealed_under("sealed-x"), Reason.PROFILE_UNKNOWN, "envelope.profile"),
-    "outgoing profile": (sealed_under("partner"), Reason.PROFILE_MISMATCH, "envelope.profile"),
-    "profile of a key that only enciphers": (
-        sealed_under("sealed-under-partner"),
-        Reason.KEY_USAGE_MISMATCH,
-        "envelope.profile",
-    ),
-}
-
-BAD_TARGETS: dict[str, tuple[PinTarget, Reason, str]] = {
-    "unknown key": (to_block("zpk-x"), Reason.KEY_UNKNOWN, "pin_block.key"),
-    "unknown version": (to_block("zpk/4"), Reason.KEY_UNKNOWN, "pin_block.key"),
-    "no active version": (to_block("zpk-gone"), Reason.KEY_UNKNOWN, "pin_block.key"),
-    "retired version": (to_block("zpk/1"), Reason.KEY_STATE, "pin_block.key"),
-    "decipher-only version": (to_block("zpk/2"), Reason.KEY_STATE, "pin_block.key"),
-    "not valid yet": (to_block("zpk-next"), Reason.KEY_STATE, "pin_block.key"),
-    "not valid any more": (to_block("zpk-past"), Reason.KEY_STATE, "pin_block.key"),
-    "key that only deciphers": (to_block("zpk-d"), Reason.KEY_USAGE_MISMATCH, "pin_block.key"),
-    "index key": (to_block("index"), Reason.KEY_USAGE_MISMATCH, "pin_block.key"),
-    "partner's key": (to_block("partner"), Reason.KEY_USAGE_MISMATCH, "pin_block.key"),
-    "format 4 under TDES": (
-        to_block("zpk", Format.ISO_4),
-        Reason.FORMAT_KEY_MISMATCH,
-        "pin_block.format",
-    ),
-    **{
-        f"format {form.value} under AES": (
-            to_block("zpk-aes", form),
-            Reason.FORMAT_KEY_MISMATCH,
-            "pin_block.format",
-        )
-        for form in (Format.ISO_0, Format.ISO_1, Format.ISO_3)
-    },
-    "unknown profile": (for_partner("partner-x"), Reason.PROFILE_UNKNOWN, "envelope.profile"),
-    "incoming profile": (for_partner("sealed"), Reason.PROFILE_MISMATCH, "envelope.profile"),
-    "profile of a key not valid any more": (
-        for_partner("partner-past"),
-        Reason.KEY_STATE,
-        "envelope.profile",
-    ),
-    "profile of a retired key": (
-        for_partner("partner-gone"),
-        Reason.KEY_UNKNOWN,
-        "envelope.profile",
-    ),
-    "profile of a key that only deciphers": (
-        for_partner("partner-under-seal"),
-        Reason.KEY_USAGE_MISMATCH,
-        "envelope.profile",
-    ),
-}
-
-
-def refusal_of(use: Callable[[], object]) -> Refusal:
-    with pytest.raises(Refusal) as caught:
-        use()
-    return caught.value
 
 
 @pytest.mark.parametrize(("source", "reason", "at"), BAD_SOURCES.values(), ids=BAD_SOURCES)
@@ -167,7 +62,7 @@ def test_a_target_that_cannot_be_is_refused_precisely_and_first(
 
 @pytest.mark.parametrize(
     "target",
-    [to_block("zpk", pan=OTHER_PAN), for_partner("partner", OTHER_PAN)],
+    [to_block("zpk", pan=OTHER_PAN), to_partner("partner", OTHER_PAN)],
     ids=["block", "envelope"],
 )
 @pytest.mark.parametrize("source", [GOOD_SOURCE, sealed_under("sealed")], ids=["block", "envelope"])
@@ -219,7 +114,7 @@ def test_the_profiles_of_both_sides_must_be_granted(tmp_path: Path, granted: set
     rows = tuple(replace(row, profiles=frozenset(granted)) for row in EVERYTHING)
     world = World(tmp_path, rows=rows)
     refusal = refusal_of(
-        lambda: world.encrypt_pin(call(), source=envelope(), target=for_partner("partner"))
+        lambda: world.encrypt_pin(call(), source=envelope(), target=to_partner("partner"))
     )
     assert refusal.reason is Reason.PROFILE_NOT_GRANTED
     assert world.is_untouched()
@@ -227,7 +122,7 @@ def test_the_profiles_of_both_sides_must_be_granted(tmp_path: Path, granted: set
 
 def test_a_profile_is_granted_without_its_key(tmp_path: Path) -> None:
     world = World(tmp_path, rows=tuple(replace(row, keys=frozenset()) for row in EVERYTHING))
-    made = world.encrypt_pin(call(), source=envelope(), target=for_partner("partner"))
+    made = world.encrypt_pin(call(), source=envelope(), target=to_partner("partner"))
     assert partner_reads(str(made.result)) == "7392"
 
 
@@ -298,7 +193,7 @@ def test_limits_that_cannot_be_kept_refuse_the_call(tmp_path: Path) -> None:
 )
 def test_what_was_made_in_time_is_still_opened(world: World, under: str, form: Format) -> None:
     source = world.block(form, under=under)
-    made = world.encrypt_pin(call(), source=source, target=for_partner("partner"))
+    made = world.encrypt_pin(call(), source=source, target=to_partner("partner"))
     assert partner_reads(str(made.result)) == "7392"
     assert (made.source_key.id, made.target_key.id) == (under, "partner/1")
 
@@ -346,6 +241,53 @@ def test_the_day_a_cryptoperiod_ends_is_the_first_without_it(world: World) -> No
     assert world.encrypt_pin(call(), source=world.block(), target=target)
 
 
+@pytest.mark.parametrize("make", BOUND.values(), ids=BOUND)
+def test_what_is_bound_stays_bound(world: World, make: Make) -> None:
+    source, target = make(world, "7392"), to_block(form=Format.ISO_1)
+    refusal = refusal_of(lambda: world.encrypt_pin(call(), source=source, target=target))
+    assert (refusal.reason, refusal.field) == (
+        *(Reason.TRANSLATION_FORBIDDEN, "target.pin_block.format"),
+    )
+    assert world.is_untouched()
+
+
+@pytest.mark.parametrize("name", ["ISO_1", "sealed-free", "sealed-digits"])
+def test_what_is_bound_to_no_pan_may_stay_so(world: World, name: str) -> None:
+    target = to_block(form=Format.ISO_1)
+    made = world.encrypt_pin(call(), source=UNBOUND[name](world, "7392"), target=target)
+    assert isinstance(made.result, bytes)
+    assert world.pin_in(made.result, target, "zpk/3") == "7392"
+
+
+def test_a_block_of_format_1_becomes_a_partners_field_where_a_row_lets_it(tmp_path: Path) -> None:
+    """The partner takes it for the PIN of the PAN that the call names."""
+    for number, permitted in enumerate((frozenset[Permission](), {Permission.ISO_1_TO_PAN})):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        allowed = frozenset(permitted)
+        world = World(folder, rows=tuple(replace(row, translations=allowed) for row in EVERYTHING))
+        source = world.block(Format.ISO_1)
+        if permitted:
+            assert world.encrypt_pin(call(), source=source, target=to_partner())
+        else:
+            refusal = refusal_of(
+                lambda w=world, s=source: w.encrypt_pin(call(), source=s, target=to_partner())
+            )
+            assert refusal.reason is Reason.TRANSLATION_NOT_GRANTED
+            assert world.is_untouched()
+        world.table.close()
+
+
+def test_the_row_pins_the_length_of_an_envelopes_pin(tmp_path: Path) -> None:
+    four = PinLength(minimum=4, maximum=4)
+    world = World(tmp_path, rows=tuple(replace(row, pin_length=four) for row in EVERYTHING))
+    assert world.encrypt_pin(call(), source=envelope("7392"), target=to_block())
+    refusal = refusal_of(
+        lambda: world.encrypt_pin(call(), source=envelope("73920"), target=to_block())
+    )
+    assert (refusal.reason, refusal.field, refusal.cause) == (Reason.PIN_SOURCE_REFUSED, "", "")
+
+
 # Notes
 
 
@@ -360,7 +302,7 @@ def test_notes_say_what_the_call_was_about(world: World) -> None:
 
 def test_notes_name_the_sealing_key_once_it_is_known(world: World) -> None:
     made = call()
-    world.encrypt_pin(made, source=envelope(), target=for_partner("partner"))
+    world.encrypt_pin(made, source=envelope(), target=to_partner("partner"))
     assert [each.id for each in made.notes.keys] == ["partner/1", "pin-seal/10"]
     assert (made.notes.sources, made.notes.target) == (["sealed"], "partner")
 
@@ -368,7 +310,7 @@ def test_notes_name_the_sealing_key_once_it_is_known(world: World) -> None:
 def test_notes_of_a_refused_call_hold_what_was_known(world: World) -> None:
     made, source = call(), replace(world.block(), ciphertext=bytes(8))
     refusal = refusal_of(
-        lambda: world.encrypt_pin(made, source=source, target=for_partner("partner"))
+        lambda: world.encrypt_pin(made, source=source, target=to_partner("partner"))
     )
     assert refusal.reason is Reason.PIN_SOURCE_REFUSED
     assert refusal.field == ""

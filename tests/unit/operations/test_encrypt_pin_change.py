@@ -7,9 +7,10 @@ import pytest
 
 from pinvault.model.errors import Reason, Refusal
 from pinvault.model.pan import Pan
-from pinvault.model.pins import Format, PinSource
+from pinvault.model.pins import EnvelopeTarget, Format, PinSource
 from pinvault.operations.encrypt_pin_change import EncryptedPinChange
 from pinvault.policy.limits import Rate
+from tests.unit.operations.bad_parts import BAD_SOURCES, BAD_TARGETS
 from tests.unit.operations.support import (
     EVERYTHING,
     OTHER_PAN,
@@ -18,14 +19,14 @@ from tests.unit.operations.support import (
     call,
     envelope,
     partner_reads,
+    refusal_of,
 )
-from tests.unit.operations.test_encrypt_pin import BAD_SOURCES, BAD_TARGETS, for_partner
 
 METHOD = "PinBlockService.EncryptPinChange"
 BAD_PROFILES = {
     name: (target.profile, reason)
     for name, (target, reason, _) in BAD_TARGETS.items()
-    if isinstance(target, type(for_partner("partner")))
+    if isinstance(target, EnvelopeTarget)
 }
 
 
@@ -41,12 +42,6 @@ def change(
     return world.encrypt_pin_change(
         made or call(METHOD), profile=profile, pan=Pan(pan), new_source=new, old_source=old
     )
-
-
-def refusal_of(use) -> Refusal:
-    with pytest.raises(Refusal) as caught:
-        use()
-    return caught.value
 
 
 def test_both_pins_become_the_partners_fields(world: World) -> None:

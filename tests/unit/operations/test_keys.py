@@ -6,9 +6,17 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from pinvault.model.errors import Reason, Refusal
+from pinvault.model.errors import Reason
 from pinvault.model.keys import Key, Usage
-from tests.unit.operations.support import BY_ID, EVERYTHING, KEYS, World, call, rsa_key
+from tests.unit.operations.support import (
+    BY_ID,
+    EVERYTHING,
+    KEYS,
+    World,
+    call,
+    refusal_of,
+    rsa_key,
+)
 
 LIST, GET, PUBLIC = ("KeyService.ListKeys", "KeyService.GetKey", "KeyService.GetPublicKey")
 
@@ -31,12 +39,6 @@ def pages(world: World, size: int, usage: Usage | None = None) -> list[list[str]
 
 def in_order(*keys: Key) -> list[str]:
     return [each.id for each in sorted(keys, key=lambda each: (each.name, each.version))]
-
-
-def refusal_of(use) -> Refusal:
-    with pytest.raises(Refusal) as caught:
-        use()
-    return caught.value
 
 
 @pytest.mark.parametrize("size", [0, *range(1, len(KEYS) + 2), 1000])
