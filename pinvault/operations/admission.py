@@ -17,6 +17,7 @@ from pinvault.policy.pan_index import PanIndex
 from pinvault.policy.shared_table import TableError
 
 TABLE_RETRY_AFTER_S = 5.0
+NO_ACCOUNT = b""
 _SCOPES = {"caller": Reason.CALLER_RATE_EXCEEDED, "pan": Reason.PAN_RATE_EXCEEDED}
 
 
@@ -75,12 +76,11 @@ class Admission:
                 )
         return grant
 
-    def keep(self, call: Call, block: bytes, pan: Pan) -> None:
-        """Keep a PIN block that was made for a PAN from being shown for another."""
+    def keep(self, call: Call, block: bytes, pan: Pan | None) -> None:
+        """Keep a PIN block that was made for a PAN, or for none, from being shown for another."""
+        account = self.pans.account_of(pan) if pan is not None else NO_ACCOUNT
         try:
-            self.limits.keep(
-                block, caller=call.caller, pan_hash=self.pans.account_of(pan), now=self.now()
-            )
+            self.limits.keep(block, caller=call.caller, pan_hash=account, now=self.now())
         except TableError:
             raise Refusal(Reason.LIMITS_UNAVAILABLE, retry_after_s=TABLE_RETRY_AFTER_S) from None
 

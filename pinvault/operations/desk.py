@@ -6,6 +6,7 @@ from pinvault.clearzone.parcels import BlockToMake, ToMake
 from pinvault.clearzone.zone import ClearZone
 from pinvault.model.call import Call
 from pinvault.model.pan import Pan
+from pinvault.model.pins import Format
 from pinvault.operations.admission import Admission
 from pinvault.operations.passage import mark
 from pinvault.operations.route import Router
@@ -22,12 +23,11 @@ class Desk:
     zone: ClearZone
 
     def keep(self, call: Call, target: ToMake, made: bytes | str, pan: Pan | None) -> None:
-        """Keep a PIN block for its PAN that this server could be asked to open for another."""
+        """Keep a PIN block for its PAN, or for none, that could be opened here for another."""
         if (
             isinstance(target, BlockToMake)
             and isinstance(made, bytes)
-            and pan is not None
             and target.reopens
-            and target.format.needs_pan_rate
+            and target.format is not Format.ISO_4
         ):
             self.admission.keep(call, mark(target.key, made), pan)
