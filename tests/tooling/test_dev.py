@@ -50,7 +50,7 @@ def test_alone_it_lists_its_verbs() -> None:
     done = run()
     assert done.returncode == 0
     listed = re.findall(r"^  (\w+) ", done.stdout, re.MULTILINE)
-    assert {"demo", "run", "test", "lint", "proto", "bench", "clean"} <= set(listed)
+    assert {"demo", "run", "test", "lint", "proto", "bench", "mutate", "clean"} <= set(listed)
 
 
 def test_an_unknown_verb_is_refused_with_the_list() -> None:

@@ -13,6 +13,7 @@ from pinvault.clearzone.batch.translate import translate
 from pinvault.model.batch import MAX_ITEMS, PAN_BYTES, ItemStatus
 from pinvault.model.pins import Format
 from tests.support.batch import (
+    ALIASED,
     PAIRS,
     Item,
     Wire,
@@ -69,6 +70,35 @@ def test_accounts_may_repeat_where_no_format_gives_them_away(
     repeats = source.needs_pan_rate or target.needs_pan_rate
     made = run(items, Wire(source, target))
     assert list(made.statuses) == [DONE, REPEATED if repeats else DONE]
+
+
+# Blocks
+
+
+@pytest.mark.parametrize(("source", "target"), ALIASED)
+def test_a_block_goes_on_with_the_first_of_its_pans(source: Format, target: Format) -> None:
+    first, *others = good_items(3, source)
+    items = [first, *(replace(other, block=first.block) for other in others)]
+    wire = Wire(source, target)
+    made = run(items, wire, blocks_once=True)
+    assert list(made.statuses) == [DONE, REPEATED, REPEATED]
+    assert wire.deciphered[0] == first.block + bytes(16)
+    freely = run(items, Wire(source, target))
+    assert REPEATED not in freely.statuses
+
+
+def test_a_block_with_a_malformed_pan_is_not_taken_by_it() -> None:
+    first, second = good_items(2, Format.ISO_3)
+    items = [replace(first, pan="400000123456200A"), first, replace(second, block=first.block)]
+    made = run(items, Wire(Format.ISO_3, Format.ISO_0), blocks_once=True)
+    assert list(made.statuses) == [MALFORMED, DONE, REPEATED]
+
+
+def test_an_account_that_stood_before_takes_no_block() -> None:
+    first, second, third = good_items(3, Format.ISO_3)
+    items = [first, replace(first, block=second.block), second, replace(third, block=second.block)]
+    made = run(items, Wire(Format.ISO_3, Format.ISO_0), blocks_once=True)
+    assert list(made.statuses) == [DONE, REPEATED, DONE, REPEATED]
 
 
 # Sizes

@@ -1,11 +1,12 @@
 """Opening a sealed PIN: what the client seals opens, and every other envelope is Malformed."""
 
 import base64
+from dataclasses import replace
 
 import pytest
 
 from hsm.errors import HsmTimeout, HsmUnavailable
-from pinvault.clearzone.envelope import Opened, open_envelope
+from pinvault.clearzone.envelope import Opened, jwe, open_envelope
 from pinvault.clearzone.opening import digits_of
 from pinvault.clearzone.pin import Malformed
 from pinvault.client.sealing import seal
@@ -91,6 +92,20 @@ def test_every_byte_of_every_part_matters(world: World, part: str) -> None:
     for place in range(len(getattr(parts, part))):
         with pytest.raises(Malformed):
             opened(world, parts.flipped(part, place).compact())
+
+
+@pytest.mark.parametrize("moved", [-15, -1, 1, 4])
+def test_an_envelope_whose_tag_begins_elsewhere_is_malformed(world: World, moved: int) -> None:
+    """Else the same bytes would make many envelopes, each with a nonce of its own."""
+    parts = forge()
+    both, end = parts.ciphertext + parts.tag, len(parts.ciphertext) - moved
+    with pytest.raises(Malformed):
+        opened(world, replace(parts, ciphertext=both[:end], tag=both[end:]).compact())
+
+
+def test_what_was_decrypted_is_not_shown() -> None:
+    found = jwe._Decrypted(key=SEAL, content=b'{"pin":"7392"}', nonce=b"nonce")
+    assert "7392" not in repr(found)
 
 
 def test_malformed_carries_nothing_of_the_envelope(world: World) -> None:

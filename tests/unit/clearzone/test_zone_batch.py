@@ -1,11 +1,13 @@
-"""A column of PIN blocks at the zone's door: which accounts come once, and what reprs show."""
+"""A column of PIN blocks at the zone's door: accounts, fill, and what is shown."""
 
+from collections import Counter
 from dataclasses import fields
 
 import pytest
 
 from pinvault.clearzone.batch.columns import Grid
 from pinvault.clearzone.batch.fields import PinFields
+from pinvault.clearzone.batch.fill import draw_letters
 from pinvault.clearzone.batch.pans import PanColumn
 from pinvault.clearzone.batch.translate import Translated, _Side
 from pinvault.clearzone.parcels import BlockToMake, SealedBlock
@@ -49,6 +51,13 @@ def test_an_account_comes_once_where_either_format_tells_of_it(
         Terms(deadline=Deadline.after(60)),
     )
     assert list(made.statuses) == expected
+
+
+def test_every_pair_of_letters_comes_of_seven_bytes_and_four_bytes_give_none() -> None:
+    every = bytes(range(252, 256)) + bytes(range(252))
+    letters = draw_letters(252, random=lambda _: every)
+    pairs = {first << 4 | second for first in range(10, 16) for second in range(10, 16)}
+    assert Counter(letters) == dict.fromkeys(pairs, 7)
 
 
 @pytest.mark.parametrize(
