@@ -10,12 +10,13 @@ Rules:
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 
 from hsm.device import Device, KeyCipher
 from pinvault.clearzone.dukpt import aes, tdes
 from pinvault.clearzone.iso9564 import format0, format1, format3, format4
-from pinvault.clearzone.iso9564.fields import DIGIT_NIBBLES, xor
+from pinvault.clearzone.iso9564.fields import xor
 from pinvault.clearzone.legacy import eci2, eci3, mastercard35, oem1, visa2, visa3, visa4
 from pinvault.clearzone.parcels import BlockToMake, SealedBlock, Transaction
 from pinvault.clearzone.pin import Pin
@@ -78,7 +79,9 @@ class BlockCipher:
             case Format.ISO_1:
                 clear = format1.encode(pin, self._random(format1.RANDOM_BYTES, deadline))
             case Format.ISO_3:
-                clear = format3.encode(pin, _bound(pan), self._letters(deadline))
+                clear = format3.encode(
+                    pin, _bound(pan), format3.draw_fill(partial(self._random, deadline=deadline))
+                )
             case Format.ISO_4:
                 clear = format4.pin_field(pin, self._random(format4.RANDOM_BYTES, deadline))
             case _:
@@ -125,13 +128,6 @@ class BlockCipher:
 
     def _random(self, length: int, deadline: Deadline) -> bytes:
         return self._device.random(length, timeout=deadline.remaining())
-
-    def _letters(self, deadline: Deadline) -> bytes:
-        """Draw the fill of format 3 until there is enough of it."""
-        fill = b""
-        while len(fill) < DIGIT_NIBBLES:
-            fill += format3.fill_from(self._random(format3.RANDOM_BYTES, deadline))
-        return fill
 
 
 def read(clear: bytes, block_format: Format, pan: Pan | None) -> Pin:

@@ -5,7 +5,7 @@ Rules:
 - A limit that cannot be checked refuses; nothing passes because a table is full.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from pinvault.model.call import Call
@@ -53,7 +53,7 @@ class Admission:
         pan: Pan | None = None,
         *,
         blocks: Sequence[bytes] = (),
-        naturals: Sequence[bytes] = (),
+        naturals: Collection[bytes] = (),
     ) -> Grant:
         """Let the call pass by the row given back, or refuse.
 

@@ -77,15 +77,15 @@ class Passage:
         named = [method.scheme.name for method in self.methods]
         return named if self.script is None else [*named, self.script.profile.name]
 
-    def _naturals(self) -> list[bytes]:
+    def _naturals(self) -> set[bytes]:
         """Give what the natural PINs are made of that the methods use: cards may share it."""
         if self.pan is None:
-            return []
-        return [
+            return set()
+        return {
             b"%b %b" % (method.key.id.encode(), method.scheme.validation.block(self.pan))
             for method in self.methods
             if isinstance(method, OffsetMethod)
-        ]
+        }
 
     def _ask(self, schemes: list[str]) -> Ask:
         parts = (*self.sources, *self.targets)

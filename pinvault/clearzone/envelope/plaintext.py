@@ -13,7 +13,6 @@ import msgspec
 from pinvault.clearzone.envelope.text import members
 from pinvault.clearzone.envelope.timed import TimedDevice
 from pinvault.clearzone.iso9564 import format0, format1, format2, format3
-from pinvault.clearzone.iso9564.fields import DIGIT_NIBBLES
 from pinvault.clearzone.opening import digits_of
 from pinvault.clearzone.pin import MAX_DIGITS, MIN_DIGITS, Malformed, Pin
 from pinvault.model.pan import Pan
@@ -54,7 +53,7 @@ def write_plaintext(pin: Pin, form: Plaintext, *, pan: Pan | None, hsm: TimedDev
         case Plaintext.ISO_2_BLOCK:
             return format2.encode(pin)
         case Plaintext.ISO_3_BLOCK:
-            return format3.encode(pin, needed(pan), _letters(hsm))
+            return format3.encode(pin, needed(pan), format3.draw_fill(hsm.random))
         case _:
             assert_never(form)
 
@@ -87,11 +86,3 @@ def needed(pan: Pan | None) -> Pan:
     if pan is None:
         raise ValueError("the profile is bound to a PAN, and none was given")
     return pan
-
-
-def _letters(hsm: TimedDevice) -> bytes:
-    """Draw the fill of format 3 until there is enough of it."""
-    fill = b""
-    while len(fill) < DIGIT_NIBBLES:
-        fill += format3.fill_from(hsm.random(format3.RANDOM_BYTES))
-    return fill

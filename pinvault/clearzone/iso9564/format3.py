@@ -4,7 +4,9 @@ Nibbles: control 3, length 4 to C, digits, random nibbles A to F to the end, add
 modulo 2 to the PAN field of format 0.
 """
 
-from pinvault.clearzone.iso9564.fields import join, pan_field, split, xor
+from collections.abc import Callable
+
+from pinvault.clearzone.iso9564.fields import DIGIT_NIBBLES, join, pan_field, split, xor
 from pinvault.clearzone.pin import Pin
 from pinvault.model.pan import Pan
 
@@ -24,6 +26,14 @@ def fill_from(random: bytes) -> bytes:
     b'abfaf'
     """
     return bytes(_FILL[value % len(_FILL)] for value in random if value < _EVEN)
+
+
+def draw_fill(random: Callable[[int], bytes]) -> bytes:
+    """Draw fill until there is enough of it; `random` gives so many random bytes."""
+    fill = b""
+    while len(fill) < DIGIT_NIBBLES:
+        fill += fill_from(random(RANDOM_BYTES))
+    return fill
 
 
 def encode(pin: Pin, pan: Pan, fill: bytes) -> bytes:
