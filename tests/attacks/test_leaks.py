@@ -20,7 +20,7 @@ from tests.support import zone
 from tests.support.leaks import forms_of, found_in
 
 MARKED = 200
-FURTHER = 1000
+FURTHER = (250, 250, 500)
 MARK = "7391"
 MARKED_FORM = re.compile(b"7391[0-9]{8}|\x73\x91[\x00-\x99]{4}", re.DOTALL)
 
@@ -50,12 +50,10 @@ def use(vault: Vault, environment: Environment, pin: str) -> bytes:
     return repr(answers).encode()
 
 
-def test_no_pin_stands_in_any_output_of_the_service(
-    make_environment: Callable[[Settings], Environment],
-) -> None:
-    environment = make_environment(Settings(per_caller="100000/s", per_pan="100000/s"))
+def test_no_pin_stands_in_any_output_of_the_service(server: RunningServer) -> None:
+    environment = server.environment
     pins = [random_pin() for _ in range(5)]
-    with RunningServer(environment) as server, server.connect() as vault:
+    with server.connect() as vault:
         answers = b"".join(use(vault, environment, pin) for pin in pins)
         with urllib.request.urlopen(f"http://127.0.0.1:{server.admin_port}/metrics") as told:
             metrics = told.read()
@@ -85,7 +83,7 @@ def test_the_search_finds_what_is_there(form: str) -> None:
 def test_memory_of_a_worker_keeps_no_pin(
     make_environment: Callable[[Settings], Environment],
 ) -> None:
-    """Marked PINs go through; after further calls none is left in any writable page.
+    """Marked PINs go through; after at most 1,000 further calls none is left in a writable page.
 
     Only root can look; for anybody else the memory is closed, which is as good.
     """
@@ -98,8 +96,6 @@ def test_memory_of_a_worker_keeps_no_pin(
     with RunningServer(environment) as server, server.connect() as vault:
         for pin in pins:
             vault.encrypt_pin(vault.seal(pin, pan=PAN), to=to)
-        for _ in range(FURTHER):
-            vault.list_keys()
         assert server.process is not None
         children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
         (worker,) = (int(pid) for pid in children.read_text().split())
@@ -107,10 +103,22 @@ def test_memory_of_a_worker_keeps_no_pin(
             assert len(left_in_memory(os.getpid(), pins)) == MARKED, (
                 "the search finds what is there"
             )
-            assert left_in_memory(worker, pins) == []
+            assert left_after(FURTHER, vault, worker, pins) == []
         else:
             with pytest.raises(PermissionError):
                 Path(f"/proc/{worker}/maps").read_text()
+
+
+def left_after(calls: tuple[int, ...], vault: Vault, worker: int, pins: list[str]) -> list[int]:
+    """Look after so many calls, and again after the next, as long as something is left."""
+    left: list[int] = []
+    for count in calls:
+        for _ in range(count):
+            vault.list_keys()
+        left = left_in_memory(worker, pins)
+        if not left:
+            break
+    return left
 
 
 def left_in_memory(pid: int, pins: list[str]) -> list[int]:

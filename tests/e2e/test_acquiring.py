@@ -25,10 +25,10 @@ COMMAND = bytes.fromhex("8424000210")
 
 @pytest.fixture(scope="module")
 def acquiring(make_environment: Callable[[Settings], Environment]) -> Iterator[RunningServer]:
-    """A server for acquirers, which may take what old terminals send."""
+    """A server for acquirers, which keeps its TDES key for what old terminals send."""
     made = make_environment(Settings(role="acquiring", per_pan="1000/h"))
     granted = made.config.read_text().replace('"ISO_0", "ISO_1"', '"ISO_0", "OEM_1", "VISA_4"')
-    made.config.write_text(granted)
+    made.config.write_text(f'{granted}\n[legacy_formats]\nzpk-terminal = "VISA_4"\n')
     with RunningServer(made) as running:
         yield running
 
@@ -64,39 +64,42 @@ def test_an_acquiring_server_has_no_issuing_verbs(acquiring: RunningServer) -> N
 
 def test_an_acquiring_server_translates_and_verifies(acquiring: RunningServer) -> None:
     environment = acquiring.environment
-    block = terminal(environment, "4831")
+    block = terminal(environment, "4831", form="ISO_4")
     with acquiring.connect() as vault:
         made = vault.translate_pin(block, to=switch("ISO_4"))
         assert at_the_switch(environment, made.pin_block, "ISO_4") == "4831"
         batch = vault.translate_pins(
             [(PAN, block.ciphertext)],
-            source=PinColumn(key="zpk-terminal", format="ISO_3"),
-            to=PinColumn(key="zpk-switch", format="ISO_0"),
+            source=PinColumn(key="zpk-terminal-aes", format="ISO_4"),
+            to=PinColumn(key="zpk-switch-aes", format="ISO_4"),
         )
-        assert at_the_switch(environment, batch.pin_blocks[0], "ISO_0") == "4831"
-        assert vault.verify_pin(block, pan=PAN, reference=terminal(environment, "4831"))
+        assert at_the_switch(environment, batch.pin_blocks[0], "ISO_4") == "4831"
+        known = terminal(environment, "4831", form="ISO_4")
+        assert vault.verify_pin(block, pan=PAN, reference=known)
 
 
-def test_a_legacy_block_comes_in_where_a_grant_names_its_format(acquiring: RunningServer) -> None:
-    key = acquiring.environment.zone_key("zpk-terminal")
-    left = bytes.fromhex("0000" + PAN[:12])
-    visa4 = bytes(
-        one ^ other for one, other in zip(bytes.fromhex("044831" + "F" * 10), left, strict=True)
-    )
-    blocks = (
-        PinBlock(
-            key="zpk-terminal",
-            format="OEM_1",
-            ciphertext=des.encrypt_tdes_ecb(key, bytes.fromhex("4831" + "F" * 12)),
+def from_an_old_terminal(environment: Environment, form: str) -> PinBlock:
+    """A block of a legacy format, written by hand."""
+    field = {"VISA_4": "044831" + "F" * 10, "OEM_1": "4831" + "F" * 12}[form]
+    left = "0000" + PAN[:12] if form == "VISA_4" else "0" * 16
+    pairs = zip(bytes.fromhex(field), bytes.fromhex(left), strict=True)
+    return PinBlock(
+        key="zpk-terminal",
+        format=form,
+        ciphertext=des.encrypt_tdes_ecb(
+            environment.zone_key("zpk-terminal"), bytes(one ^ other for one, other in pairs)
         ),
-        PinBlock(
-            key="zpk-terminal",
-            format="VISA_4",
-            ciphertext=des.encrypt_tdes_ecb(key, visa4),
-            pan=PAN,
-        ),
+        pan=PAN if form == "VISA_4" else None,
     )
+
+
+def test_a_legacy_block_comes_in_under_a_key_that_is_kept_for_its_format(
+    acquiring: RunningServer,
+) -> None:
+    environment = acquiring.environment
     with acquiring.connect() as vault:
-        for block in blocks:
-            made = vault.translate_pin(block, to=switch())
-            assert at_the_switch(acquiring.environment, made.pin_block) == "4831"
+        made = vault.translate_pin(from_an_old_terminal(environment, "VISA_4"), to=switch())
+        assert at_the_switch(environment, made.pin_block) == "4831"
+        for other in (from_an_old_terminal(environment, "OEM_1"), terminal(environment, "4831")):
+            refused = reason_of(lambda block=other: vault.translate_pin(block, to=switch()))
+            assert refused == "FORMAT_KEY_MISMATCH"

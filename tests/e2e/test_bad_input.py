@@ -26,6 +26,10 @@ def iso_0(pan: str) -> resources_pb2.PinBlockFormat:
     return resources_pb2.PinBlockFormat(iso_format_0=resources_pb2.IsoFormat0(pan=pan))
 
 
+def iso_1() -> resources_pb2.PinBlockFormat:
+    return resources_pb2.PinBlockFormat(iso_format_1=resources_pb2.IsoFormat1())
+
+
 def iso_4(pan: str) -> resources_pb2.PinBlockFormat:
     return resources_pb2.PinBlockFormat(iso_format_4=resources_pb2.IsoFormat4(pan=pan))
 
@@ -130,6 +134,28 @@ CASES = (
          encrypt(block_source(format=resources_pb2.PinBlockFormat(
              iso_format_2=resources_pb2.IsoFormat2()))),
          field="source.pin_block.format"),
+    Case("legacy block under a key that is not kept for it", Code.INVALID_ARGUMENT,
+         "FORMAT_KEY_MISMATCH",
+         encrypt(block_source(format=resources_pb2.PinBlockFormat(
+             legacy_eci_2=resources_pb2.LegacyEci2()))),
+         field="source.pin_block.format"),
+    Case("format 1 for a partner", Code.PERMISSION_DENIED, "TRANSLATION_NOT_GRANTED",
+         encrypt(block_source(format=iso_1()),
+                 resources_pb2.PinTarget(envelope=resources_pb2.EnvelopeTarget(
+                     profile="partner-jwe", pan=PAN)))),
+    Case("format 1 for a new PIN", Code.INVALID_ARGUMENT, "TRANSLATION_FORBIDDEN",
+         pin_block_pb2.GeneratePinRequest(
+             pan=PAN, random=pin_block_pb2.RandomPin(length=4),
+             target=block_target(format=iso_1())).SerializeToString(),
+         method="/pinvault.v1.PinBlockService/GeneratePin", field="target.pin_block.format"),
+    Case("bound envelope for no PAN", Code.INVALID_ARGUMENT, "REQUEST_INVALID",
+         encrypt(envelope(b"x" * 200, pan="")), field="source.envelope.pan"),
+    Case("script of another command", Code.INVALID_ARGUMENT, "REQUEST_INVALID",
+         pin_block_pb2.EncryptPinChangeScriptRequest(
+             script="mchip", pan=PAN, application_cryptogram=bytes(8),
+             message_data=bytes.fromhex("8418000210"), new_source=block_source(),
+         ).SerializeToString(),
+         method="/pinvault.v1.PinBlockService/EncryptPinChangeScript", field="message_data"),
     Case("no message", Code.INVALID_ARGUMENT, "REQUEST_MALFORMED", b"\xff\xff\xff"),
     Case("unknown field", Code.INVALID_ARGUMENT, "REQUEST_INVALID", encrypt() + b"\x9a\x06\x01x"),
     Case("too large", Code.RESOURCE_EXHAUSTED, "REQUEST_TOO_LARGE", b"\x0a" * 70_000),

@@ -15,6 +15,7 @@ from pinvault.model.pan import Pan
 from pinvault.model.pins import Format
 from pinvault.model.profiles import PinLength
 from tests.support.batch import (
+    ALIASED,
     PAIRS,
     Item,
     Wire,
@@ -97,6 +98,22 @@ def test_every_item_ends_as_the_codecs_would_end_it(
     pin_length = PinLength(minimum=bounds[0], maximum=bounds[1])
     made = run(items, Wire(source, target), pin_length)
     assert outcome(made, items, target) == expected(items, source, target, pin_length)
+
+
+@pytest.mark.parametrize(("source", "target"), ALIASED)
+@quick
+@given(st.integers(1, 40), seeds)
+def test_a_block_is_opened_for_the_first_of_its_pans_alone(
+    source: Format, target: Format, size: int, seed: int
+) -> None:
+    """Copied to other items, with PANs good and bad; the others end as they would without it."""
+    rng = random.Random(seed)
+    items = batch_of(source, size, rng)
+    for at in range(1, size):
+        if rng.random() < 0.3:
+            items[at] = replace(items[at], block=rng.choice(items[:at]).block)
+    made = run(items, Wire(source, target), blocks_once=True)
+    assert outcome(made, items, target) == expected(items, source, target, blocks_once=True)
 
 
 def with_nibble(field: bytes, at: int, value: int) -> bytes:

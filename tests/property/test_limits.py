@@ -178,6 +178,136 @@ def test_callers_and_pans_cannot_be_spelt_into_each_other() -> None:
         assert check(limits, now=START, caller="a1:", method="b", per_caller=ONE_PER_MINUTE)
 
 
+class Owners:
+    """Who a thing belongs to, in exact numbers: the first who shows it, while that is remembered.
+
+    Buckets say how long: an account's events are forgotten when its bucket is full again.
+    """
+
+    def __init__(self, interval: Fraction, burst: int) -> None:
+        self.interval, self.burst = interval, burst
+        self.full_at: dict[bytes, Fraction] = {}
+        self.owners: dict[bytes, tuple[bytes, Fraction]] = {}
+
+    def show(self, key: bytes, things: list[bytes], now: Fraction) -> Fraction:
+        """Give the seconds to wait."""
+        others = [self.owners.get(thing, (key, now)) for thing in things]
+        waits = [until - now for owner, until in others if owner != key and until > now]
+        full_at = max(self.full_at.get(key, now), now) + self.interval
+        wait = max([*waits, Fraction(0)]) or max(full_at - now - self.burst * self.interval, 0)
+        if not wait:
+            self.full_at[key] = full_at
+            for thing in things:
+                self.keep(thing, key, now, full_at)
+        return Fraction(wait)
+
+    def keep(self, thing: bytes, key: bytes, now: Fraction, until: Fraction) -> None:
+        owner, before = self.owners.get(thing, (key, now))
+        if owner == key or before <= now:
+            self.owners[thing] = key, max(until, before)
+
+
+names = st.sampled_from([b"a", b"b", b"c"])
+shown = st.tuples(st.integers(0, 3000), names, st.lists(names, max_size=3), st.just(None))
+kept = st.tuples(st.integers(0, 3000), names, st.lists(names, max_size=1), st.integers(0, 9000))
+
+
+@steady
+@given(st.lists(shown | kept, max_size=60), st.integers(1, 4096), st.integers(1, 4))
+def test_a_thing_belongs_to_who_shows_it_first_exactly(
+    uses: list[tuple[int, bytes, list[bytes], int | None]], ticks: int, burst: int
+) -> None:
+    """Of any number of things at once, shown and kept; and the rates are those of the buckets."""
+    owners, moment = Owners(Fraction(ticks, 1024), burst), 0
+    with new_table() as table:
+        for gap, key, things, ticks_kept in uses:
+            moment += gap
+            now, exactly = START + moment / 1024, Fraction(moment, 1024)
+            if ticks_kept is None:
+                wait = table.conform(
+                    key, now=now, interval=ticks / 1024, burst=burst, things=things
+                )
+                assert wait == owners.show(key, things, exactly)
+                continue
+            for thing in things:
+                table.keep(thing, key, now=now, until=now + ticks_kept / 1024)
+                owners.keep(thing, key, exactly, exactly + Fraction(ticks_kept, 1024))
+
+
+TEN = parse_rate("10/h")
+
+
+def test_a_block_is_answered_for_at_the_rate_of_one_account() -> None:
+    """Shown for a thousand accounts it has one rate, and none of the others uses up theirs."""
+    with new_table() as table:
+        limits = Limits(table)
+        passed = [
+            number
+            for number in range(1000)
+            if check(
+                limits,
+                now=START + number / 1000,
+                per_pan=TEN,
+                pan_hash=b"%d" % (number % 200),
+                blocks=[b"block"],
+            )
+        ]
+        assert passed == [0, 200, 400, 600, 800]
+        assert check(limits, now=START + 1, per_pan=TEN, pan_hash=b"7", blocks=[b"another"])
+
+
+def test_one_block_that_is_anothers_refuses_the_call() -> None:
+    with new_table() as table:
+        limits = Limits(table)
+        assert check(limits, now=START, per_pan=TEN, blocks=[b"theirs"])
+        ask = {"caller": "app", "method": "A.Verify", "per_caller": None, "per_pan": TEN}
+        with pytest.raises(LimitExceeded) as caught:
+            limits.check(**ask, pan_hash=b"mine", now=START, blocks=[b"mine", b"theirs"])
+        assert (caught.value.scope, caught.value.retry_after_s) == ("pan", 360.0)
+        assert check(limits, now=START, per_pan=TEN, pan_hash=b"third", blocks=[b"mine"])
+
+
+def test_a_block_is_free_again_when_its_account_is_forgotten() -> None:
+    with new_table() as table:
+        limits = Limits(table)
+        for _ in range(3):
+            assert check(limits, now=START, per_pan=TEN, blocks=[b"block"])
+        other = {"per_pan": TEN, "pan_hash": b"other", "blocks": [b"block"]}
+        assert not check(limits, now=START + 3 * 360 - 1, **other)
+        assert check(limits, now=START + 3 * 360, **other)
+
+
+def test_a_block_that_was_made_is_kept_for_a_day_and_for_its_caller() -> None:
+    with new_table() as table:
+        limits = Limits(table)
+        limits.keep(b"block", caller="app", pan_hash=HASH, now=START)
+        limits.keep(b"block", caller="app", pan_hash=b"other", now=START)
+        other = {"per_pan": TEN, "pan_hash": b"other", "blocks": [b"block"]}
+        assert not check(limits, now=START + 86_399, **other)
+        assert check(limits, now=START, caller="another", **other)
+        passed = sum(check(limits, now=START, per_pan=TEN, blocks=[b"block"]) for _ in range(20))
+        assert passed == 10, "to keep it is no event"
+        assert check(limits, now=START + 86_400, **other)
+
+
+def test_without_a_rate_blocks_are_nobodys() -> None:
+    with new_table() as table:
+        limits = Limits(table)
+        for number in range(20):
+            assert check(limits, now=START, pan_hash=b"%d" % number, blocks=[b"block"])
+        assert table.live(now=START) == 0
+
+
+def test_blocks_accounts_and_callers_cannot_be_spelt_into_each_other() -> None:
+    with new_table() as table:
+        limits = Limits(table)
+        assert check(limits, now=START, caller="ab", per_pan=TEN, blocks=[b"c"])
+        for caller, block in (("a", b"bc"), ("a", b"1:bc"), ("abc", b""), ("ab", HASH)):
+            assert check(
+                limits, now=START, caller=caller, pan_hash=b"x", per_pan=TEN, blocks=[block]
+            )
+
+
 def test_a_rate_per_pan_without_a_pan_is_a_fault() -> None:
     with new_table() as table, pytest.raises(ValueError):
         check(Limits(table), now=START, pan_hash=None, per_pan=ONE_PER_MINUTE)

@@ -8,8 +8,7 @@ Rules:
 
 import io
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import grpc
@@ -17,20 +16,21 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from pinvault.clearzone.encipher import BlockCipher
+from pinvault.clearzone.opening import digits_of
 from pinvault.clearzone.parcels import BlockToMake, Transaction
 from pinvault.clearzone.pin import Pin
 from pinvault.client.sealing import seal
 from pinvault.model.batch import PAN_BYTES
 from pinvault.model.call import Deadline
 from pinvault.model.dukpt import Dukpt
-from pinvault.model.keys import Algorithm
+from pinvault.model.keys import Algorithm, Mode
 from pinvault.model.pan import Pan
 from pinvault.model.pins import Format
 from pinvault.server.messages import ALGORITHMS, FORMATS
 from pinvault.v1 import pin_block_pb2 as pb
 from pinvault.v1 import resources_pb2 as rs
-from tests.support import core
-from tests.support.core import ORDINARY, Core, FakeContext, Setting
+from tests.support import blocks, core
+from tests.support.core import LEGACY, ORDINARY, Core, FakeContext, Setting
 from tests.support.software_device import SoftwareDevice, held, key
 
 PAN = "4000001234562000"
@@ -40,6 +40,11 @@ COLUMNS = {
     form: pb.ColumnFormat.Value(f"COLUMN_FORMAT_{form.value}")
     for form in (Format.ISO_0, Format.ISO_1, Format.ISO_3, Format.ISO_4)
 }
+UNDER = dict.fromkeys(Format, "zpk") | {
+    Format.ISO_4: "zpk-aes",
+    **{form: each.name for form, each in LEGACY.items()},
+}
+"""The key under which the service opens blocks of a format, by its name."""
 TERMINAL_KEYS = (
     key("zpk-terminal", "P0", "TDES_3KEY", "B"),
     key("zpk-switch", "P0", "TDES_3KEY", "B"),
@@ -48,6 +53,7 @@ TERMINAL_KEYS = (
     key("bdk", "B0", "AES_128", "X"),
     key("bdk-tdes", "B0", "TDES_2KEY", "X"),
     key("bdk-tdes-variant", "B0", "TDES_2KEY", "X"),
+    *(replace(each, mode=Mode.B) for each in LEGACY.values()),
 )
 BY_NAME = {each.name: each for each in TERMINAL_KEYS}
 
@@ -92,7 +98,9 @@ class Attacker:
     def sealed(self, pin: str, pan: str = PAN, profile: str = "sealed-pin") -> rs.PinSource:
         """Seal a PIN of the attacker's choice, as anybody can who has the public key."""
         expires = int(time.time()) + 60
-        return envelope(seal(pin, key=self.core.sealing_key, pan=pan, expires=expires), profile, pan)
+        return envelope(
+            seal(pin, key=self.core.sealing_key, pan=pan, expires=expires), profile, pan
+        )
 
     def block(
         self,
@@ -123,9 +131,20 @@ class Attacker:
         """Encipher any whole block under a zone key."""
         return self.terminal.encipher(f"{under}/1", clear, timeout=1)
 
-    def opened(self, ciphertext: bytes, *, under: str = "zpk-switch") -> bytes:
-        """Decipher a block, as the end that is meant to does."""
-        return self.terminal.decipher(f"{under}/1", ciphertext, timeout=1)
+    def pin_in(
+        self,
+        ciphertext: bytes,
+        *,
+        pan: str = PAN,
+        form: Format = Format.ISO_0,
+        under: str = "zpk-switch",
+    ) -> str:
+        """Read a PIN block, as the end that is meant to does."""
+        bound_to = Pan(pan) if form.carries_pan else None
+        with blocks.decipher(
+            self.terminal, ciphertext, under=BY_NAME[under], form=form, pan=bound_to
+        ) as pin:
+            return digits_of(pin).decode()
 
 
 def attacker(
@@ -133,12 +152,12 @@ def attacker(
     setting: Setting = ORDINARY,
     *,
     zone_keys: dict[str, bytes] | None = None,
-    now: Callable[[], float] = time.time,
+    quantum_s: float = 0.0001,
 ) -> Attacker:
-    """Build the service and stand before it."""
+    """Build the service and stand before it; `quantum_s` is the time class of refusals."""
     log = io.StringIO()
     built = core.build(
-        folder, log, now=now, quantum_s=0.0001, setting=setting, zone_keys=zone_keys
+        folder, log, now=time.time, quantum_s=quantum_s, setting=setting, zone_keys=zone_keys
     )
     terminal = SoftwareDevice([held(each, built.zone_keys[each.name]) for each in TERMINAL_KEYS])
     return Attacker(built, log, terminal)
@@ -172,9 +191,7 @@ def format_of(form: Format, pan: str = PAN) -> rs.PinBlockFormat:
 def dukpt_of(ksn: Ksn | None) -> rs.Dukpt | None:
     if ksn is None:
         return None
-    return rs.Dukpt(
-        key_serial_number=ksn.value, working_key_algorithm=ALGORITHMS[ksn.working_key]
-    )
+    return rs.Dukpt(key_serial_number=ksn.value, working_key_algorithm=ALGORITHMS[ksn.working_key])
 
 
 def seen(
@@ -225,9 +242,7 @@ def translate(
 def encrypt(
     given: rs.PinBlockSource | rs.PinSource, target: rs.PinBlockTarget | None = None
 ) -> pb.EncryptPinRequest:
-    return pb.EncryptPinRequest(
-        source=source(given), target=rs.PinTarget(pin_block=target or to())
-    )
+    return pb.EncryptPinRequest(source=source(given), target=rs.PinTarget(pin_block=target or to()))
 
 
 def verify(
@@ -261,7 +276,11 @@ def change(
 
 
 def batch(
-    blocks: list[bytes], pans: list[str], *, form: Format = Format.ISO_0, target: Format | None = None
+    blocks: list[bytes],
+    pans: list[str],
+    *,
+    form: Format = Format.ISO_0,
+    target: Format | None = None,
 ) -> pb.TranslatePinBatchRequest:
     """Ask for a column; PANs are packed as they are, whatever they are."""
     return pb.TranslatePinBatchRequest(

@@ -27,6 +27,8 @@ PAIRS = (
     *((source, target) for source in BOUND for target in BOUND),
     *((Format.ISO_1, target) for target in Format if target in {*BOUND, Format.ISO_1}),
 )
+ALIASED = tuple(pair for pair in PAIRS if pair[0] is not Format.ISO_4)
+"""Those whose blocks may open for other PANs too."""
 
 
 def ecb(side: str, block_format: Format) -> Cipher:
@@ -138,7 +140,13 @@ def pans_of(items: Sequence[Item], source: Format, target: Format) -> PanColumn 
     )
 
 
-def run(items: Sequence[Item], wire: Wire, pin_length: PinLength = ANY_LENGTH) -> Translated:
+def run(
+    items: Sequence[Item],
+    wire: Wire,
+    pin_length: PinLength = ANY_LENGTH,
+    *,
+    blocks_once: bool = False,
+) -> Translated:
     return translate(
         b"".join(item.block for item in items),
         pans_of(items, wire.source, wire.target),
@@ -148,15 +156,33 @@ def run(items: Sequence[Item], wire: Wire, pin_length: PinLength = ANY_LENGTH) -
         encipher=wire.encipher,
         random=wire.random,
         pin_length=pin_length,
+        blocks_once=blocks_once,
     )
 
 
 def expected(
-    items: Sequence[Item], source: Format, target: Format, pin_length: PinLength = ANY_LENGTH
+    items: Sequence[Item],
+    source: Format,
+    target: Format,
+    pin_length: PinLength = ANY_LENGTH,
+    *,
+    blocks_once: bool = False,
 ) -> list[tuple[ItemStatus, str | None]]:
-    """What the one-at-a-time codecs make of a batch: each item's status and PIN."""
+    """What the one-at-a-time codecs make of a batch: each item's status and PIN.
+
+    An account, or with `blocks_once` a block, is taken by the first item that goes on.
+    """
     seen: set[str] = set()
-    return [_expected(item, source, target, pin_length, seen) for item in items]
+    shown: set[bytes] = set()
+    found = []
+    for item in items:
+        outcome = _expected(item, source, target, pin_length, seen)
+        if blocks_once and outcome[0] in {ItemStatus.DONE, ItemStatus.REFUSED}:
+            if item.block in shown:
+                outcome = ItemStatus.ACCOUNT_REPEATED, None
+            shown.add(item.block)
+        found.append(outcome)
+    return found
 
 
 def _expected(

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from functools import cache
 from pathlib import Path
@@ -14,9 +14,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from prometheus_client import CollectorRegistry
 
+from hsm.vocabulary import Algorithm
 from pinvault.audit.record import AuditRecord, encode
 from pinvault.clearzone.zone import ClearZone
 from pinvault.client.sealing import SealingKey
+from pinvault.development.environment import check_value
 from pinvault.model.keys import Key, KeyDirectory
 from pinvault.model.pin_rules import PinRules
 from pinvault.model.pins import Format
@@ -69,6 +71,12 @@ METHODS = (
     "KeyService.GetKey",
     "KeyService.GetPublicKey",
 )
+LEGACY = {
+    form: key(f"zpk-{form.value.lower().replace('_', '-')}", "P0", "TDES_2KEY", "D")
+    for form in Format
+    if form.is_legacy
+}
+"""The keys that are kept for the legacy formats, one for each."""
 SYMMETRIC = (
     key("zpk-terminal", "P0", "TDES_3KEY", "D"),
     key("zpk-switch", "P0", "TDES_3KEY", "E"),
@@ -81,6 +89,7 @@ SYMMETRIC = (
     key("offset", "V1", "TDES_2KEY", "C"),
     key("imk-mac", "E2", "TDES_2KEY", "X"),
     key("imk-pin", "E1", "TDES_2KEY", "X"),
+    *LEGACY.values(),
 )
 VERIFICATION = {
     "visa": VisaPvvScheme(name="visa", keys={1: "pvk"}),
@@ -106,7 +115,10 @@ SCRIPTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What a test wants otherwise: in all rows of the grants, and of the server."""
+    """What a test wants otherwise: in all rows of the grants, and of the server.
+
+    `legacy_formats` are of keys besides those of `LEGACY`.
+    """
 
     per_pan: Rate | None = None
     pin_length: PinLength | None = None
@@ -116,6 +128,7 @@ class Setting:
     keys: tuple[tuple[Key, Secret], ...] = ()
     profiles: tuple[Profile, ...] = ()
     verification: tuple[VisaPvvScheme | Ibm3624Scheme, ...] = ()
+    legacy_formats: dict[str, Format] = field(default_factory=dict)
 
 
 ORDINARY = Setting()
@@ -190,13 +203,13 @@ def build(
     zone_keys: dict[str, bytes] | None = None,
 ) -> Core:
     """Build the service over a software device with fresh symmetric keys, or the given ones."""
-    values = zone_keys or {each.name: _value(each) for each in SYMMETRIC}
+    values = zone_keys or draw_keys(secrets.token_bytes)
     sealing, partner = private_key("pin-seal"), private_key("interswitch-pin")
     keys: list[tuple[Key, Secret]] = [
         (key("pin-seal", "D1", "RSA_2048", "D", jwa="RSA-OAEP"), sealing),
         (key("interswitch-pin", "D1", "RSA_2048", "E"), partner.public_key()),
-        *((each, values[each.name]) for each in SYMMETRIC),
-        *setting.keys,
+        *(_checked(each, values[each.name]) for each in SYMMETRIC),
+        *(_checked(*pair) for pair in setting.keys),
     ]
     profiles = {each.name: each for each in (*_profiles(), *setting.profiles)}
     verification = VERIFICATION | {each.name: each for each in setting.verification}
@@ -226,6 +239,7 @@ def build(
         profiles=profiles,
         today=lambda: TODAY,
         variants={"bdk-tdes": "bdk-tdes-variant"},
+        legacy_formats={each.name: form for form, each in LEGACY.items()} | setting.legacy_formats,
     )
     zone = ClearZone(device, spend=Nonces(table).spend, now=now, quantum_s=quantum_s)
     schemes = Schemes(router=router, verification=verification, scripts=SCRIPTS)
@@ -248,7 +262,7 @@ def build(
         identity=IdentityKind.SPIFFE,
         admission=admission,
         deadlines=DeadlineRule(ceiling_s=10, default_s=None),
-        arrivals=Arrivals(within_s=5.0, room=8),
+        arrivals=_arrivals(),
         contract=Contract(max_bytes=65_536),
         audit=audit,
         metrics=metrics,
@@ -265,14 +279,28 @@ def build(
     )
 
 
+def draw_keys(draw: Callable[[int], bytes]) -> dict[str, bytes]:
+    """Draw the values of the symmetric keys, by their names."""
+    return {each.name: draw(24 if each.algorithm == "TDES_3KEY" else 16) for each in SYMMETRIC}
+
+
 @cache
 def private_key(name: str) -> rsa.RSAPrivateKey:
     """One private key a name, made once a run."""
     return rsa.generate_private_key(65537, 2048)
 
 
-def _value(each: Key) -> bytes:
-    return secrets.token_bytes(24 if each.algorithm == "TDES_3KEY" else 16)
+@cache
+def _arrivals() -> Arrivals:
+    """One for all: a thread of its own would look after each until the run ends."""
+    return Arrivals(within_s=5.0, room=8)
+
+
+def _checked(each: Key, secret: Secret) -> tuple[Key, Secret]:
+    """Give a symmetric key its check value, which tells a PIN block whatever the key is called."""
+    if isinstance(secret, bytes):
+        each = replace(each, check_value=check_value(secret, Algorithm(each.algorithm.value)))
+    return each, secret
 
 
 def _profiles() -> tuple[Profile, ...]:
