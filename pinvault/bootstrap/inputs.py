@@ -20,7 +20,7 @@ from pinvault.audit.record import AuditRecord, KeyUse, encode, rfc3339
 from pinvault.config import ConfigError, Loaded
 from pinvault.model import keys as model
 from pinvault.model.verification import Ibm3624Scheme
-from pinvault.operations.route import DERIVING
+from pinvault.operations.route import DECIPHERING, DERIVING
 from pinvault.operations.schemes import GENERATING, VERIFYING
 
 VALUES = GENERATING | VERIFYING
@@ -168,6 +168,14 @@ def _needs(loaded: Loaded) -> Iterator[_Need]:
         ):
             if key is not None:
                 yield _Need(f"scripts.{name}.{place}", key, usage, DERIVING)
+    yield from _needs_of_blocks(loaded)
+
+
+def _needs_of_blocks(loaded: Loaded) -> Iterator[_Need]:
+    """Give the keys that are told how PIN blocks come under them."""
+    for legacy in loaded.config.legacy_formats:
+        option = f"legacy_formats.{legacy}"
+        yield _Need(option, legacy, model.Usage.P0, DECIPHERING, algorithm="TDES")
     for base, variant in loaded.config.dukpt.tdes_variants.items():
         for half in (base, variant):
             option = f"dukpt.tdes_variants.{base}"

@@ -26,13 +26,17 @@ class Transaction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SealedBlock:
-    """A PIN block of 8 or 16 bytes, with the key that deciphers it or leads to that."""
+    """A PIN block of 8 or 16 bytes, with the key that deciphers it or leads to that.
+
+    `choosable` tells that this server would make such a block of a PIN that a caller seals.
+    """
 
     key: Key
     format: Format
     pan: Pan | None
     ciphertext: bytes = field(repr=False)
     transaction: Transaction | None = None
+    choosable: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -217,7 +217,7 @@ class ClearZone:
             ),
             random=lambda length: device.random(length, timeout=deadline.remaining()),
             pin_length=terms.pin_length or PinLength(),
-            blocks_once=bool(pans) and _has_aliases(source.format, terms.pin_length),
+            blocks_once=bool(pans) and has_aliases(source.format, terms.pin_length),
         )
 
     def _verify(
@@ -331,7 +331,7 @@ class ClearZone:
         )
 
 
-def _has_aliases(block_format: Format, pin_length: PinLength | None) -> bool:
+def has_aliases(block_format: Format, pin_length: PinLength | None) -> bool:
     """Whether a block opens for PANs of other accounts too.
 
     The fill of format 0 tells all eight digits of the account while the PIN has no more than

@@ -197,7 +197,7 @@ def _rows(settings: Settings) -> list[_Row]:
             ("GenerateVerificationValue", "ChangeVerificationValue", "GeneratePin"),
             profiles=ENVELOPES,
             schemes=("visa", "offset"),
-            translations=("envelope-to-offset",),
+            translations=("chosen-pin-to-offset",),
             pin_rules="cards",
         ),
         _Row(CARD_APP, ("EncryptPinChangeScript",), schemes=("mchip", "vsdc")),

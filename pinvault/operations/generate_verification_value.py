@@ -56,6 +56,7 @@ class GenerateVerificationValue:
 
 def _leave(source: Sealed, method: Method) -> frozenset[Permission]:
     """Give the permission that the offset of a PIN needs which the caller may have chosen."""
-    if isinstance(method, OffsetMethod) and isinstance(source, SealedEnvelope):
-        return frozenset({Permission.ENVELOPE_TO_OFFSET})
+    choosable = isinstance(source, SealedEnvelope) or source.choosable
+    if isinstance(method, OffsetMethod) and choosable:
+        return frozenset({Permission.CHOSEN_PIN_TO_OFFSET})
     return frozenset()

@@ -134,12 +134,8 @@ def mark(key: Key, block: bytes) -> bytes:
 
 
 def _has_aliases(source: Sealed) -> TypeGuard[SealedBlock]:
-    """Whether a source opens for other PANs too: every format but 4, unless it is good once."""
-    return (
-        isinstance(source, SealedBlock)
-        and source.format is not Format.ISO_4
-        and source.transaction is None
-    )
+    """Whether a source opens for other PANs too: PIN blocks of every format but 4."""
+    return isinstance(source, SealedBlock) and source.format is not Format.ISO_4
 
 
 def require_bound(sources: Iterable[tuple[Sealed, str]]) -> None:

@@ -57,10 +57,21 @@ class Router:
     variants: Mapping[str, str] = field(default_factory=dict)
     legacy_formats: Mapping[str, Format] = field(default_factory=dict)
     _deciphering: frozenset[str] = field(init=False, repr=False)
+    _enciphering: frozenset[str] = field(init=False, repr=False)
+    _kept: Mapping[str, Format] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        opening = (key for key in self.keys if key.usage is Usage.P0 and key.mode in DECIPHERING)
-        object.__setattr__(self, "_deciphering", frozenset(key.check_value for key in opening))
+        """Tell keys by their check values: one value may have two names."""
+        zone = [key for key in self.keys if key.usage is Usage.P0]
+        for name, modes in (("_deciphering", DECIPHERING), ("_enciphering", ENCIPHERING)):
+            found = frozenset(key.check_value for key in zone if key.mode in modes)
+            object.__setattr__(self, name, found)
+        kept = {
+            key.check_value: self.legacy_formats[key.name]
+            for key in zone
+            if key.name in self.legacy_formats
+        }
+        object.__setattr__(self, "_kept", kept)
 
     def source(self, source: PinSource, *, caller: str, at: str) -> Sealed:
         """Resolve a source; `at` is its field in the request."""
@@ -82,6 +93,7 @@ class Router:
             pan=source.pan,
             ciphertext=source.ciphertext,
             transaction=transaction,
+            choosable=transaction is not None or key.check_value in self._enciphering,
         )
 
     def target(self, target: PinTarget, *, at: str) -> ToMake:
@@ -95,12 +107,13 @@ class Router:
         if target.format not in TARGETS:
             raise Refusal(Reason.TRANSLATION_FORBIDDEN, field=f"{at}.format")
         key, transaction = self._block_key(target, ENCIPHERING, at=at)
+        self._require_kept(key, target.format, at=at)
         return BlockToMake(
             key=key,
             format=target.format,
             pan=target.pan,
             transaction=transaction,
-            reopens=key.check_value in self._deciphering,
+            reopens=transaction is not None or key.check_value in self._deciphering,
         )
 
     def envelope(self, target: EnvelopeTarget, *, at: str) -> EnvelopeToMake:
@@ -135,8 +148,8 @@ class Router:
         return key, Transaction(dukpt=block.dukpt, variant=variant)
 
     def _require_kept(self, key: Key, block_format: Format, *, at: str) -> None:
-        """A key opens one legacy format and nothing else, or none: another's blocks pass as it."""
-        kept = self.legacy_formats.get(key.name)
+        """A key has one legacy format and nothing else, or none: another's blocks pass as it."""
+        kept = self._kept.get(key.check_value)
         if (kept is not None or block_format.is_legacy) and kept is not block_format:
             raise Refusal(Reason.FORMAT_KEY_MISMATCH, field=f"{at}.format")
 

@@ -3,11 +3,14 @@
 Rules:
 - An account may stand only once in a batch (the clear zone sees to it), so that the caller's
   rate of batches is its rate for every PAN.
+- Nothing that is made in a batch is kept for its PAN, so what opens for others too goes under
+  keys that nothing here deciphers with.
 """
 
 from dataclasses import dataclass
 
 from pinvault.clearzone.parcels import BlockToMake, SealedBlock
+from pinvault.clearzone.zone import has_aliases
 from pinvault.model.batch import MAX_ITEMS, PAN_BYTES, ItemStatus
 from pinvault.model.call import Call
 from pinvault.model.errors import Reason, Refusal
@@ -50,6 +53,8 @@ class TranslatePinBatch:
         call.notes.items = _count(pin_blocks, pans, source.format, target.format)
         passage = Passage(sources=(sealed,), targets=(to_make,), target_at="target")
         terms = passage.admit(call, desk.admission)
+        if to_make.reopens and has_aliases(target.format, terms.pin_length):
+            raise Refusal(Reason.KEY_USAGE_MISMATCH, field="target.key")
 
         done = desk.zone.translate_batch(pin_blocks, pans, sealed, to_make, terms)
 

@@ -6,7 +6,8 @@ Rules:
   allows it: the block does not say whose PIN it is, so whoever may do this may give a PIN any PAN.
 - From AES to TDES is a step down, and only where a grant allows it.
 - The offset of a PIN that somebody has chosen tells the natural PIN of the card, so an envelope,
-  which anybody can seal, becomes an offset only where a grant allows it.
+  which anybody can seal, and a block that this server makes of one, become an offset only where
+  a grant allows it.
 - Legacy formats come in where a grant names them, and nothing becomes one. Format 2 is
   for the chip of a card: it is no source, and no target but of a PIN change script.
 """
@@ -25,7 +26,7 @@ class Permission(StrEnum):
     NONE = "none"
     ISO_1_TO_PAN = "iso-1-to-pan"
     AES_TO_TDES = "aes-to-tdes"
-    ENVELOPE_TO_OFFSET = "envelope-to-offset"
+    CHOSEN_PIN_TO_OFFSET = "chosen-pin-to-offset"
 
 
 _0, _1, _3, _4 = Format.ISO_0, Format.ISO_1, Format.ISO_3, Format.ISO_4

@@ -237,7 +237,7 @@ def test_the_offset_of_a_chosen_pin_does_not_tell_the_natural_pin(tmp_path: Path
 
 def test_with_leave_the_offset_of_a_chosen_pin_does(tmp_path: Path) -> None:
     """The attack is real, and so the leave is one of its own."""
-    leave = frozenset({Permission.ENVELOPE_TO_OFFSET})
+    leave = frozenset({Permission.CHOSEN_PIN_TO_OFFSET})
     someone = attacker(tmp_path, replace(LIMITED, translations=leave))
     told = someone.ask("GenerateVerificationValue", generate_value(someone.sealed("0000"), "ibm"))
     value = pb.GenerateVerificationValueResponse.FromString(told.answer).verification_value

@@ -46,7 +46,7 @@ references = pytest.mark.parametrize("reference", REFERENCES)
 def someone(tmp_path: Path) -> Attacker:
     """Its keys come of a seed: one wrong PIN in 10,000 has the right PVV, and none of these."""
     keys = draw_keys(random.Random("change of PIN").randbytes)
-    leave = frozenset({Permission.ENVELOPE_TO_OFFSET})
+    leave = frozenset({Permission.CHOSEN_PIN_TO_OFFSET})
     return attacker(tmp_path, Setting(pin_rules=RULES, translations=leave), zone_keys=keys)
 
 

@@ -135,7 +135,7 @@ def test_keys_have_no_such_place_either() -> None:
 
 def test_the_offset_tells_of_one_pin_a_try(tmp_path: Path) -> None:
     """PIN and offset are free, and only their difference counts: 10,000 candidates, one a try."""
-    leave = frozenset({Permission.ENVELOPE_TO_OFFSET})
+    leave = frozenset({Permission.CHOSEN_PIN_TO_OFFSET})
     someone = attacker(tmp_path, Setting(translations=leave))
     made = someone.ask("GenerateVerificationValue", generate_value(someone.sealed("0000"), "ibm"))
     value = pb.GenerateVerificationValueResponse.FromString(made.answer).verification_value

@@ -33,8 +33,6 @@ from tests.support.attack import (
 from tests.support.core import draw_keys
 from tests.support.software_device import key
 
-stands = pytest.mark.xfail(strict=True, reason="the detour is open")
-
 
 def target() -> rs.PinTarget:
     return rs.PinTarget(pin_block=to(form=Format.ISO_3, under="zpk"))
@@ -93,7 +91,6 @@ def guessed(someone: Attacker, copies: Iterable[bytes], form: Format, pans: Iter
     )
 
 
-@stands
 def test_what_is_made_into_a_key_kept_for_a_legacy_format_is_not_read_as_it(
     tmp_path: Path,
 ) -> None:
@@ -108,7 +105,6 @@ def test_what_is_made_into_a_key_kept_for_a_legacy_format_is_not_read_as_it(
     assert told.reason == "FORMAT_KEY_MISMATCH"
 
 
-@stands
 def test_blocks_made_in_batches_have_no_rates_of_their_own(tmp_path: Path) -> None:
     """Each batch makes of every copy of the block another one, for another account."""
     someone = attacker(tmp_path, LIMITED)
@@ -131,7 +127,6 @@ def test_blocks_made_without_a_pan_have_no_rates_of_their_own(tmp_path: Path) ->
     assert guessed(someone, copies, Format.ISO_1, ALIASES) <= LIMIT
 
 
-@stands
 def test_blocks_made_under_dukpt_have_no_rates_of_their_own(tmp_path: Path) -> None:
     """Out under a serial number of the attacker's, and back into the zone for another account."""
     someone = attacker(tmp_path, LIMITED)
@@ -150,7 +145,6 @@ def test_blocks_made_under_dukpt_have_no_rates_of_their_own(tmp_path: Path) -> N
     assert guessed(someone, copies, Format.ISO_3, ALIASES[1:]) <= LIMIT
 
 
-@stands
 def test_a_chosen_pin_does_not_become_an_offset_by_way_of_a_block(tmp_path: Path) -> None:
     someone = attacker(tmp_path, LIMITED)
     told = someone.ask("EncryptPin", encrypt(someone.sealed("0000"), to(under="zpk")))

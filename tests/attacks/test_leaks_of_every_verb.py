@@ -56,7 +56,7 @@ LONG = Ibm3624Scheme(
     check_length=12,
     pin_length=12,
 )
-SETTING = Setting(verification=(LONG,), translations=frozenset({Permission.ENVELOPE_TO_OFFSET}))
+SETTING = Setting(verification=(LONG,), translations=frozenset({Permission.CHOSEN_PIN_TO_OFFSET}))
 COUNTERS = itertools.count(1)
 Make = Callable[[Attacker], tuple[str, Message]]
 

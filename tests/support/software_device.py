@@ -6,6 +6,7 @@ Rules:
 - It counts what reaches its ciphers, so that a test can say that a call never did.
 """
 
+import hashlib
 import hmac
 import secrets
 from collections import Counter
@@ -87,14 +88,14 @@ def key(
     valid_until: date | None = None,
     jwa: str | None = None,
 ) -> model.Key:
-    """Give a key version as the floors above the HSM know it."""
+    """Give a key version as the floors above the HSM know it, with a check value of its own."""
     return model.Key(
         name=name,
         version=version,
         usage=model.Usage(usage),
         algorithm=model.Algorithm(algorithm),
         mode=model.Mode(mode),
-        check_value="000000",
+        check_value=hashlib.sha256(f"{name}/{version}".encode()).hexdigest()[:6].upper(),
         state=model.State(state),
         origin=model.Origin.IMPORTED,
         valid_from=valid_from,

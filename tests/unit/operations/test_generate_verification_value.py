@@ -8,7 +8,7 @@ import pytest
 from hsm.errors import HsmUnavailable
 from pinvault.model.errors import Reason
 from pinvault.model.pan import Pan
-from pinvault.model.pins import Format, PinSource
+from pinvault.model.pins import Format, PinBlockSource, PinSource
 from pinvault.model.profiles import PinLength
 from pinvault.model.references import SchemeRef
 from pinvault.model.verification import PinOffset, Pvv
@@ -124,7 +124,16 @@ def test_source_and_scheme_must_be_granted(tmp_path: Path, lacking: dict, reason
     assert world.is_untouched()
 
 
-@pytest.mark.parametrize("make", [BOUND["sealed"], BOUND["sealed-block"]], ids=["JWE", "RSA"])
+def block_that_can_be_chosen(world: World, digits: str) -> PinBlockSource:
+    """A block under a key of both directions: EncryptPin makes it of any PIN that is sealed."""
+    return world.block(digits=digits)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [BOUND["sealed"], BOUND["sealed-block"], block_that_can_be_chosen],
+    ids=["JWE", "RSA", "block"],
+)
 def test_the_offset_of_what_anybody_can_seal_needs_leave(tmp_path: Path, make: Make) -> None:
     """Of a PIN that the caller chose, the offset tells the natural PIN; the PVV tells nothing."""
     world = granting(tmp_path, translations=frozenset({Permission.ISO_1_TO_PAN}))
@@ -132,7 +141,7 @@ def test_the_offset_of_what_anybody_can_seal_needs_leave(tmp_path: Path, make: M
     assert refusal.reason is Reason.TRANSLATION_NOT_GRANTED
     assert world.is_untouched()
     assert generate(world, make(world, "7392"), visa())
-    assert generate(world, world.block(), ibm())
+    assert generate(world, world.block(under="zpk-d/1"), ibm())
 
 
 def test_the_profile_of_a_source_must_be_granted(tmp_path: Path) -> None:

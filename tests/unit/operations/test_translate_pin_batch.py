@@ -33,10 +33,15 @@ COLUMNS = (Format.ISO_0, Format.ISO_1, Format.ISO_3, Format.ISO_4)
 PAIRS = [(one, other) for one in COLUMNS for other in COLUMNS if (one, other) in MATRIX]
 ZPK, AES = Column(key="zpk", format=Format.ISO_0), Column(key="zpk-aes", format=Format.ISO_4)
 FREE = Column(key="zpk", format=Format.ISO_1)
+FREE_OUT = Column(key="zpk-e", format=Format.ISO_1)
 
 
 def column(form: Format) -> Column:
     return Column(key="zpk-aes" if form is Format.ISO_4 else "zpk", format=form)
+
+
+def column_to(form: Format) -> Column:
+    return Column(key="zpk-aes" if form is Format.ISO_4 else "zpk-e", format=form)
 
 
 def blocks_of(world: World, form: Format, items: dict[str, str] = ITEMS) -> list[bytes]:
@@ -78,10 +83,10 @@ def granting(directory: Path, **row: object) -> World:
 def test_a_column_becomes_every_column_that_it_may(
     world: World, source: Format, target: Format
 ) -> None:
-    made = batch(world, column(source), column(target))
+    made = batch(world, column(source), column_to(target))
     assert made.statuses == bytes([ItemStatus.DONE] * 3)
     width = target.block_bytes
-    under = "zpk-aes/1" if target is Format.ISO_4 else "zpk/3"
+    under = "zpk-aes/1" if target is Format.ISO_4 else "zpk-e/1"
     for at, (pan, digits) in enumerate(ITEMS.items()):
         block = made.pin_blocks[at * width : (at + 1) * width]
         assert world.pin_in(block, to_block(form=target, pan=pan), under) == digits
@@ -159,11 +164,32 @@ def test_whole_blocks_are_those_of_the_source(world: World) -> None:
 
 
 def test_the_largest_batch_is_taken(world: World) -> None:
-    made = batch(world, FREE, FREE, pin_blocks=bytes(8 * MAX_ITEMS), pans=b"")
+    made = batch(world, FREE, FREE_OUT, pin_blocks=bytes(8 * MAX_ITEMS), pans=b"")
     assert len(made.statuses) == MAX_ITEMS
 
 
 # Refusals
+
+
+@pytest.mark.parametrize("target", [Format.ISO_0, Format.ISO_1, Format.ISO_3])
+def test_what_opens_for_other_pans_goes_under_keys_that_do_not_open(
+    tmp_path: Path, target: Format
+) -> None:
+    """Nothing that a batch makes is kept for its PAN. Short PINs in format 0 open for no other."""
+    source, back = column(Format.ISO_1), Column(key="zpk", format=target)
+    for folder in ("any", "six"):
+        (tmp_path / folder).mkdir()
+    for world, refused in (
+        (World(tmp_path / "any"), True),
+        (granting(tmp_path / "six", pin_length=PinLength(maximum=6)), target is not Format.ISO_0),
+    ):
+        if refused:
+            refusal = refusal_of(lambda w=world: batch(w, source, back))
+            assert (refusal.reason, refusal.field) == (Reason.KEY_USAGE_MISMATCH, "target.key")
+            assert not world.device.calls
+        else:
+            assert batch(world, source, back).statuses
+
 
 BAD_COLUMNS = {
     **{

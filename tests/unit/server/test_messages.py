@@ -300,7 +300,11 @@ def test_a_key_is_told_to_the_last_member() -> None:
     assert told.valid_until.ToDatetime().date() == date(2027, 1, 1), "the first moment without it"
     unset = [f.name for f in told.DESCRIPTOR.fields if f not in dict(told.ListFields())]
     assert unset == []
-    assert (told.name, told.version, told.check_value) == ("zpk", 7, "000000")
+    assert (told.name, told.version, told.check_value) == (
+        "zpk",
+        7,
+        key("zpk", "P0", "TDES_2KEY", "B", version=7).check_value,
+    )
     assert (told.usage, told.mode_of_use) == (
         key_pb2.KEY_USAGE_P0_PIN_ENCRYPTION,
         key_pb2.KEY_MODE_OF_USE_B_BOTH,

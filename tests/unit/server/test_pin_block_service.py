@@ -1,5 +1,7 @@
 """PinBlockService: what each method answers is in the contract, whole, and names its keys."""
 
+import re
+
 import pytest
 
 from pinvault.model.batch import ItemStatus
@@ -45,7 +47,7 @@ MATCH, MISMATCH = (resources_pb2.PIN_VERIFICATION_MATCH, resources_pb2.PIN_VERIF
 
 
 def uses(*keys: resources_pb2.KeyUse) -> list[str]:
-    assert all(each.check_value == "000000" for each in keys)
+    assert all(re.fullmatch("[0-9A-F]{6}", each.check_value) for each in keys)
     return [f"{each.name}/{each.version}" for each in keys]
 
 
