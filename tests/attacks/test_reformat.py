@@ -156,7 +156,9 @@ def test_exactly_the_table_succeeds_in_a_batch(
         made = block(someone, given)
         pans = [PAN] if {given, wanted} & BOUND else []
         request = batch([made.ciphertext], pans, form=given, target=wanted)
-        request.source.key, request.target.key = made.key, outward(wanted)
+        # Nothing made in a batch is kept, so it goes under a key that nothing deciphers with.
+        target = "zpk-aes" if wanted is Format.ISO_4 else "zpk-switch"
+        request.source.key, request.target.key = made.key, target
         told = someone.ask("TranslatePinBatch", request)
         expected = verdict(given, wanted, same_pan=True, permitted=permitted)
         if succeeded(told, expected, (given, wanted)):
