@@ -147,6 +147,7 @@ class _Row:
     schemes: tuple[str, ...] = ()
     translations: tuple[str, ...] = ()
     pin_rules: str = ""
+    pin_length: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,10 +189,11 @@ def _rows(settings: Settings) -> list[_Row]:
         ),
         _Row(
             CARD_APP,
-            ("EncryptPin", "TranslatePin", "VerifyPin", "TranslatePinBatch"),
+            ("EncryptPin", "TranslatePin", "VerifyPin"),
             profiles=ENVELOPES,
             schemes=("visa", "offset"),
         ),
+        _Row(CARD_APP, ("TranslatePinBatch",), pin_length="{ minimum = 4, maximum = 6 }"),
         _Row(
             CARD_APP,
             ("GenerateVerificationValue", "ChangeVerificationValue", "GeneratePin"),
@@ -226,6 +228,8 @@ def _grant(row: _Row, settings: Settings) -> str:
         f'per_caller = "{settings.per_caller}"',
         f'per_pan = "{settings.per_pan}"',
     ]
+    if row.pin_length:
+        lines.append(f"pin_length = {row.pin_length}")
     if row.pin_rules:
         lines.append(f'pin_rules = "{row.pin_rules}"')
     return "\n".join(lines) + "\n"

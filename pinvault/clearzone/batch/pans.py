@@ -8,6 +8,7 @@ Rules:
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from pinvault.clearzone.batch.columns import Grid, choose, table
 from pinvault.model.batch import PAN_BYTES, ItemStatus
@@ -18,7 +19,7 @@ _HEAD_BYTES = MIN_DIGITS // 2
 _TAIL_BYTES = PAN_BYTES - _HEAD_BYTES
 _ACCOUNT = slice(3, 9)
 """The bytes of the twelve digits before the check digit, in a PAN that has 19 digits."""
-_ONE, _PAYER = b"\0\0\0\0\1", b"\x80\0\0\0\0"
+_ONE, _PAYING_BIT = b"\0\0\0\0\1", 39
 _NUMBER_BYTES = memoryview(b"").cast("I").itemsize
 
 
@@ -141,10 +142,16 @@ def _ascending(grid: Grid, account: Sequence[int]) -> bool:
     """
     width = 1 + len(account)
     rows = grid.weave([0, *account], width=width)
-    lanes = grid.items - 1
-    one, payer = (int.from_bytes(lane * lanes) for lane in (_ONE, _PAYER))
+    one, payer = _lanes(grid.items - 1)
     left = (int.from_bytes(rows[width:]) | payer) - int.from_bytes(rows[:-width]) - one
     return left & payer == payer
+
+
+@lru_cache(maxsize=8)
+def _lanes(count: int) -> tuple[int, int]:
+    """Give one, and the bit that pays, in so many places; of a size that comes again and again."""
+    one = int.from_bytes(_ONE * count)
+    return one, one << _PAYING_BIT
 
 
 def only_the_first(statuses: bytes, numbers: memoryview) -> bytes:

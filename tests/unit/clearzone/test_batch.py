@@ -57,6 +57,24 @@ def test_accounts_are_the_same_whatever_the_length_of_the_pan() -> None:
     assert statuses_of(pans) == [DONE] + [REPEATED] * 7
 
 
+@pytest.mark.parametrize("order", ["as they come", "sorted", "sorted but for the last"])
+def test_repeats_are_found_in_any_order(order: str) -> None:
+    """A sorted batch is seen at a glance to have none; it must not be seen wrongly."""
+    rng = random.Random(order)
+    for _ in range(300):
+        accounts = [rng.randrange(12) * 10 ** rng.randrange(7) for _ in range(rng.randrange(1, 8))]
+        if order != "as they come":
+            accounts.sort()
+        if order == "sorted but for the last":
+            accounts.append(accounts[0])
+        pans = b"".join(packed(f"4000000{account:08}3") for account in accounts)
+        expected = [
+            ItemStatus.ACCOUNT_REPEATED if account in accounts[:at] else ItemStatus.DONE
+            for at, account in enumerate(accounts)
+        ]
+        assert list(admit(pans, accounts_once=True).statuses) == expected
+
+
 def test_a_malformed_pan_takes_no_account() -> None:
     pans = ["400000123456200A", "4000001234562000", "4A00001234562000", "4000001234562000"]
     assert statuses_of(pans) == [MALFORMED, DONE, MALFORMED, REPEATED]
