@@ -40,7 +40,7 @@ SEAMS: dict[str, tuple[Any, str]] = {
     "identity": (gate_module, "identify"),
     "contract": (Contract, "read"),
     "grants and limits": (Admission, "admit"),
-    "clear zone": (ClearZone, "encrypt"),
+    "clear zone": (ClearZone, "_one_face"),
     "- of it in the token": (Link, "perform"),
     "audit record": (AuditLog, "append"),
     "- of it fdatasync": (os, "fdatasync"),

@@ -5,7 +5,7 @@ Rules:
 - Nothing of a block that was refused is enciphered, and its place in the answer is zeros.
 - Formats 0, 1 and 3 take one HSM call each way whatever the number of items. Format 4 takes
   two, with the PAN fields added between them (ISO 9564-1:2017, 9.3.6).
-- The work is the same whatever the PIN blocks hold.
+- The work is the same whatever the PIN blocks hold, but that what was refused is blanked.
 """
 
 from collections.abc import Callable, Sequence
@@ -67,8 +67,10 @@ def translate(
     fields = read(grid, opener.open(blocks), block_format=source, pin_length=pin_length)
     good = fields.good & admitted
     made = maker.make(write(grid, fields, block_format=target, random=random), good, random)
-    ended |= (admitted ^ good) & grid.every(ItemStatus.REFUSED)
-    return Translated(grid.data(ended), grid.keep(made, good, width=target.block_bytes))
+    if good != grid.every(0xFF):  # which the statuses tell
+        ended |= (admitted ^ good) & grid.every(ItemStatus.REFUSED)
+        made = grid.keep(made, good, width=target.block_bytes)
+    return Translated(grid.data(ended), made)
 
 
 @dataclass(frozen=True, slots=True)
