@@ -9,8 +9,9 @@ from contextlib import suppress
 import pytest
 
 from hsm.errors import HsmTimeout, HsmUnavailable
-from pinvault.clearzone.envelope import MAX_BYTES, open_envelope
-from pinvault.clearzone.pin import Malformed
+from pinvault.clearzone.envelope import MAX_BYTES, Opened, open_envelope
+from pinvault.clearzone.opening import digits_of
+from pinvault.clearzone.pin import Malformed, Pin
 from pinvault.model.call import Deadline
 from pinvault.model.errors import Reason, Refusal
 from pinvault.model.pan import Pan
@@ -269,6 +270,15 @@ def test_an_open_envelope_does_not_show_what_is_in_it(kind: Incoming) -> None:
     shown = repr(opened(kind.seal("73920518"), kind.profile))
     assert "7392" not in shown
     assert PAN not in shown
+    assert "read" not in shown
+
+
+def test_a_pin_of_a_length_that_is_not_let_through_is_wiped() -> None:
+    pin = Pin(b"7392")
+    envelope = Opened(key_id="seal/1", nonce=b"nonce", read=lambda: pin)
+    with pytest.raises(Malformed):
+        envelope.pin(PinLength(minimum=5, maximum=6))
+    assert digits_of(pin) == bytes(4)
 
 
 def test_a_profile_of_no_kind_is_a_fault_of_the_program() -> None:
