@@ -1,4 +1,4 @@
-"""Draws random PINs in the HSM, each that the rules allow equally likely."""
+"""Draws random digits in the HSM, and PINs of them, each that the rules allow equally likely."""
 
 from collections.abc import Callable
 
@@ -18,20 +18,20 @@ _UNEVEN = bytes(range(_EVEN, 256))
 def draw(length: int, *, rules: PinRules | None, random: Callable[[int], bytes]) -> Pin:
     """Give a PIN of 4 to 12 digits; PIN_WEAK when the rules allow none, or next to none."""
     for _ in range(DRAWS):
-        pin = Pin(_digits(length, random))
+        pin = Pin(digits(length, random))
         if rules is None or not weak(pin, rules=rules, current=None):
             return pin
         pin.wipe()
     raise Refusal(Reason.PIN_WEAK)
 
 
-def _digits(length: int, random: Callable[[int], bytes]) -> bytes:
+def digits(length: int, random: Callable[[int], bytes]) -> bytes:
     """Draw digits, each equally likely: bytes of 250 and more are passed over.
 
-    >>> _digits(4, lambda _: bytes([255, 7, 250, 19, 249, 0, 1]))
+    >>> digits(4, lambda _: bytes([255, 7, 250, 19, 249, 0, 1]))
     b'7990'
     """
-    digits = b""
-    while len(digits) < length:
-        digits += random(2 * length).translate(_TO_DIGIT, _UNEVEN)
-    return digits[:length]
+    drawn = b""
+    while len(drawn) < length:
+        drawn += random(2 * length).translate(_TO_DIGIT, _UNEVEN)
+    return drawn[:length]

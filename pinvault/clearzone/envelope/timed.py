@@ -3,7 +3,6 @@
 Rules:
 - What is enciphered for a partner is padded as the profile says; what is opened, as the key
   ring says of our key.
-- Random digits are drawn so that each is equally likely.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,6 +12,7 @@ from typing import TypeVar
 
 from hsm.device import Algorithm, ContentCipher, Device, RsaPadding
 from hsm.mechanisms import JWA_PADDING
+from pinvault.clearzone import drawing
 from pinvault.model.call import Deadline
 from pinvault.model.keys import Key
 from pinvault.model.profiles import ContentKey, Padding
@@ -24,7 +24,6 @@ PADDINGS: Mapping[Padding, RsaPadding] = MappingProxyType(
         Padding.OAEP_SHA256: RsaPadding.OAEP_SHA256,
     }
 )
-_EVEN = 256 - 256 % 10
 
 T = TypeVar("T")
 
@@ -41,11 +40,8 @@ class TimedDevice:
         return self.device.random(length, timeout=self.deadline.remaining())
 
     def digits(self, count: int) -> str:
-        """Give random decimal digits; bytes of 250 and more are passed over."""
-        digits = ""
-        while len(digits) < count:
-            digits += "".join(str(byte % 10) for byte in self.random(2 * count) if byte < _EVEN)
-        return digits[:count]
+        """Give random decimal digits, each equally likely."""
+        return drawing.digits(count, self.random).decode()
 
     def encrypt(self, plaintext: bytes, *, key: Key, padding: Padding) -> bytes:
         """Encrypt for the partner that holds the private half of `key`."""
