@@ -1,12 +1,13 @@
 """Reading and writing the attributes of PKCS#11 objects, with what python-pkcs11 leaves out.
 
 Rules:
-- python-pkcs11 has no handler for CKA_ALLOWED_MECHANISMS, and fails on the object classes and key
-  types of vendors; every session gets `mapper()`, which knows both.
+- python-pkcs11 has no handler for CKA_ALLOWED_MECHANISMS and CKA_UNWRAP_TEMPLATE, and fails on the
+  object classes and key types of vendors; every session gets `mapper()`, which knows them all.
 - What cannot be read is a member of `Missing`, which equals no value; nothing is guessed.
 - An empty set of allowed mechanisms means "everything" to SoftHSM, so no template may hold one.
 """
 
+import ctypes
 import struct
 from collections.abc import Iterable, Mapping
 from enum import Enum, IntEnum
@@ -16,6 +17,7 @@ from typing import Any, Final
 from pkcs11 import Attribute, KeyType, Mechanism, Object, ObjectClass
 from pkcs11.attributes import AttributeMapper, Handler
 from pkcs11.exceptions import AttributeSensitive, AttributeTypeInvalid, FunctionFailed
+from pkcs11.util.ec import encode_named_curve_parameters
 
 from hsm.vocabulary import Algorithm
 
@@ -48,13 +50,19 @@ KEY_TYPES: Final[Mapping[Algorithm, KeyType]] = MappingProxyType(
 )
 """CKA_KEY_TYPE of each algorithm."""
 
+P256: Final = encode_named_curve_parameters("secp256r1")
+"""CKA_EC_PARAMS of the only curve: its name, in DER."""
+
 _ULONG: Final = struct.calcsize("L")
+_BOOLS: Final = {truth: ctypes.create_string_buffer(bytes([truth]), 1) for truth in (False, True)}
+"""CK_BBOOL where a template within a template points to them, so they live as long as we do."""
 
 
 def mapper() -> AttributeMapper:
     """The attribute mapper for every session of this package."""
     mapping = AttributeMapper()
     mapping.register_handler(Attribute.ALLOWED_MECHANISMS, pack_mechanisms, unpack_mechanisms)
+    mapping.register_handler(Attribute.UNWRAP_TEMPLATE, pack_template, bytes)
     mapping.register_handler(Attribute.CLASS, *_word(ObjectClass))
     mapping.register_handler(Attribute.KEY_TYPE, *_word(KeyType))
     return mapping
@@ -83,6 +91,17 @@ def pack_mechanisms(mechanisms: Iterable[int]) -> bytes:
 def unpack_mechanisms(packed: bytes) -> frozenset[int]:
     """The set of CK_MECHANISM_TYPE in an array of them."""
     return frozenset(struct.unpack(f"{len(packed) // _ULONG}L", packed))
+
+
+def pack_template(template: Mapping[Attribute, bool]) -> bytes:
+    """CKA_UNWRAP_TEMPLATE as its array of CK_ATTRIBUTE (PKCS#11 v2.40 base, 3.3 and 4.10).
+
+    No token need give it back in this form (SoftHSM fails), so it is only ever written.
+    """
+    return b"".join(
+        struct.pack("LPL", attribute, ctypes.addressof(_BOOLS[value]), 1)
+        for attribute, value in template.items()
+    )
 
 
 def read(key: Object, attribute: Attribute) -> Any:

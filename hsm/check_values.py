@@ -3,7 +3,8 @@
 Rules:
 - TDES: the first 3 bytes of 8 zero bytes enciphered (X9.24-1, the legacy method).
 - AES: the first 3 or 5 bytes of the AES-CMAC of 16 zero bytes (X9.24-1:2017), computed
-  from two ECB encipherments, because a PIN key's role forbids CMAC.
+  from two ECB encipherments, because a PIN key's role forbids CMAC. A key that may only derive
+  enciphers them by derivation.
 - HMAC: the first 3 bytes of the HMAC-SHA256 of the empty message.
 - RSA and EC: the SHA-256 of the SubjectPublicKeyInfo.
 - A key that may only decipher: the first 3 bytes of zeros *deciphered*, beside its standard value.
@@ -16,6 +17,8 @@ import hashlib
 from collections.abc import Callable
 from typing import Final
 
+from hsm import cmac
+
 Cipher = Callable[[bytes], bytes]
 """ECB over whole blocks under the key in question."""
 
@@ -26,10 +29,6 @@ SHORT: Final = 3
 LONG: Final = 5
 """Bytes of a long AES check value (X9.24-1:2017 permits up to 5)."""
 
-_CMAC_CONSTANT: Final = 0x87
-_TOP_BIT: Final = 1 << 127
-_MASK: Final = (1 << 128) - 1
-
 
 def tdes(encipher: Cipher) -> bytes:
     """Check value of a TDES key, 3 bytes."""
@@ -39,14 +38,10 @@ def tdes(encipher: Cipher) -> bytes:
 def aes(encipher: Cipher) -> bytes:
     """Check value of an AES key, 5 bytes; its first 3 are the short form.
 
-    The CMAC (SP 800-38B) of one whole block is E(block xor K1), where K1 is E(zeros) doubled in
-    GF(2^128); for a block of zeros that leaves E(K1).
+    The CMAC (SP 800-38B) of one whole block is E(block xor K1); for zeros that leaves E(K1).
     """
-    whitened = int.from_bytes(encipher(bytes(AES_BLOCK)), "big")
-    doubled = (whitened << 1) & _MASK
-    if whitened & _TOP_BIT:
-        doubled ^= _CMAC_CONSTANT
-    return encipher(doubled.to_bytes(AES_BLOCK, "big"))[:LONG]
+    whole, _ = cmac.subkeys(encipher(bytes(AES_BLOCK)))
+    return encipher(whole)[:LONG]
 
 
 def deciphering(decipher: Cipher, *, block_size: int) -> bytes:

@@ -5,6 +5,8 @@ Rules:
   CKM_AES_ECB_ENCRYPT_DATA; PKCS#11 v2.20, 12.14), so it never leaves the token.
 - Those on the way may only derive; the last may only encipher and decipher whole blocks in ECB,
   and all are destroyed when the turn ends.
+- What is enciphered by a derivation and read is no key: the zeros of a check value, and those from
+  which the subkeys of CMAC come.
 - A path is checked before the token is touched. No AES key comes of a TDES key, which is weaker.
 - A token may set the parity of a TDES child; that changes nothing for the cipher.
 """
@@ -18,7 +20,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
-from pkcs11 import Attribute
+from pkcs11 import Attribute, KeyType, Mechanism
 from pkcs11.constants import DEFAULT
 
 from hsm.attributes import KEY_TYPES
@@ -31,6 +33,7 @@ _CHILDREN: Final[Mapping[Family, tuple[Family, ...]]] = MappingProxyType(
     {Family.AES: (Family.AES, Family.TDES), Family.TDES: (Family.TDES,)}
 )
 """The families of key that may be derived from each."""
+_READABLE: Final = passing_template((), (Mechanism.SHA256_HMAC,), readable=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,20 +92,44 @@ def derived(
 
 def derive(parent: Any, family: Family, step: Step, template: Template) -> Any:
     """C_DeriveKey: one session object from another. PKCS11Error when the token refuses."""
+    child = step.algorithm
+    # A TDES type says its length itself; SoftHSM refuses to be told.
+    length = {Attribute.VALUE_LEN: DEFAULT} if child.family is Family.TDES else {}
+    return _derive(parent, family, KEY_TYPES[child], child.bits, step.data, {**template, **length})
+
+
+def enciphered(parent: Any, family: Family, blocks: bytes) -> bytes:
+    """Whole blocks enciphered in ECB under `parent`, an object that may derive and nothing else.
+
+    PKCS11Error when the token fails.
+    """
+    bits = len(blocks) * 8
+    child = _derive(parent, family, KeyType.GENERIC_SECRET, bits, blocks, _READABLE)
+    try:
+        return bytes(child[Attribute.VALUE])
+    finally:
+        destroy(child)
+
+
+def _derive(
+    parent: Any,
+    family: Family,
+    key_type: KeyType,
+    bits: int,
+    blocks: bytes,
+    template: Mapping[Attribute, Any],
+) -> Any:
     # CK_KEY_DERIVATION_STRING_DATA. python-pkcs11 builds it for AES alone; for TDES it takes the
     # bytes of the structure, and the data it points to must live until the call returns.
-    data = ctypes.create_string_buffer(step.data, len(step.data))
-    structure = struct.pack("PL", ctypes.addressof(data), len(step.data))
+    data = ctypes.create_string_buffer(blocks, len(blocks))
+    structure = struct.pack("PL", ctypes.addressof(data), len(blocks))
     return parent.derive_key(
-        KEY_TYPES[step.algorithm],
-        step.algorithm.bits,
+        key_type,
+        bits,
         capabilities=NO_DEFAULTS,
         mechanism=ENCRYPT_DATA[family],
-        mechanism_param=step.data if family is Family.AES else structure,
-        # A TDES type says its length itself; SoftHSM refuses to be told.
-        template={**template, Attribute.VALUE_LEN: DEFAULT}
-        if step.algorithm.family is Family.TDES
-        else template,
+        mechanism_param=blocks if family is Family.AES else structure,
+        template=template,
     )
 
 

@@ -117,6 +117,18 @@ class ProvisioningError(HsmConfigurationError):
     text = "the key cannot be made"
 
 
+class KeyDuplicated(ProvisioningError):
+    """Another key of the ring has the check value of the key that is to be loaded."""
+
+    text = "another key of the ring is the same"
+
+
+class CheckValueMismatch(ProvisioningError):
+    """The key has another check value than was promised, or none was and none can be computed."""
+
+    text = "the check value is missing or another"
+
+
 class Severity(StrEnum):
     """Whether a finding stops the start."""
 

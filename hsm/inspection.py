@@ -2,16 +2,18 @@
 
 Rules:
 - Equality, not "at least": every capability and the set of allowed mechanisms equal the template of
-  the key's role. A capability that the token does not know counts as false, and only then.
+  the key's role. A capability that the token does not know counts as false, and only then. What no
+  token need tell, the template for unwrapped keys, is proved by probes instead.
 - Exactly one object of each expected class for a label and id; the right type and length.
 - A generated key is LOCAL, ALWAYS_SENSITIVE and NEVER_EXTRACTABLE; the token sets these flags.
 - The key behaves as its check values say, and every negative probe is refused.
 - Any object outside the key ring that can wrap, unwrap, derive, or give up its value is a finding;
-  a harmless stranger is a warning.
+  a harmless stranger is a warning. A retired key may stay, with what its role permits.
 - All findings are collected, not only the first. No finding holds a value of a key.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
@@ -19,18 +21,19 @@ from pkcs11 import Attribute, Object, ObjectClass, Session, Token
 from pkcs11.exceptions import PKCS11Error
 
 from hsm import keys, token
-from hsm.attributes import ABSENT, KEY_TYPES, display, mechanism_name, read
-from hsm.errors import Finding, InspectionFailed, MechanismMissing, Severity, return_value
+from hsm.attributes import ABSENT, KEY_TYPES, P256, display, mechanism_name, read
+from hsm.errors import Fault, Finding, InspectionFailed, MechanismMissing, Severity, return_value
 from hsm.keyring import KeyEntry, Keyring
 from hsm.mechanisms import needed
 from hsm.module import Library
 from hsm.probes import probes
+from hsm.roles import Template
 from hsm.token import TokenLocation
-from hsm.vocabulary import Family, Origin
+from hsm.vocabulary import Family, Origin, State
 
 _REPLACE: Final = "replace the key: provision it again from the template of its role"
 _COMPARE: Final = "find out which is right: the record of the key ceremony decides"
-_REMOVE: Final = "remove the object from the token, or use a token of its own for this service"
+_EXPLAIN: Final = "repeat the change of keys that left it; if there was none, find out who made it"
 
 # Attributes that a token may lack because it never grants what they stand for.
 _MAY_BE_ABSENT: Final = frozenset(
@@ -42,6 +45,7 @@ _MAY_BE_ABSENT: Final = frozenset(
         Attribute.DERIVE,
     }
 )
+_PROVED_BY_PROBES: Final = frozenset({Attribute.UNWRAP_TEMPLATE})
 _MADE_HERE: Final[Mapping[ObjectClass, tuple[Attribute, ...]]] = MappingProxyType(
     {
         ObjectClass.SECRET_KEY: (
@@ -69,20 +73,27 @@ _DANGEROUS: Final[Mapping[Attribute, bool]] = MappingProxyType(
 )
 _PASSIVE: Final = frozenset({ObjectClass.DATA, ObjectClass.CERTIFICATE})
 """Classes whose objects can do nothing; whatever is of no known class is judged like a key."""
+_LOSSES: Final = frozenset({Fault.HANDLE, Fault.SESSION, Fault.LIBRARY, Fault.LOGIN})
+"""Faults that tell nothing about the key: the token itself is out of reach."""
+USE: Final = "use"
+"""What a key that cannot be used at all disagrees in."""
+_WANTS_A_LOGIN: Final = "CKR_USER_NOT_LOGGED_IN"
+"""The answer of a key that wants a login of its own for each use (CKA_ALWAYS_AUTHENTICATE)."""
 
 
 def inspect_token(
-    library: Library, location: TokenLocation, keyring: Keyring
+    library: Library, location: TokenLocation, keyring: Keyring, *, unfinished: str | None = None
 ) -> tuple[Finding, ...]:
     """Compare the token with the key ring in a session of its own; the warnings, if that is all.
 
-    InspectionFailed with every finding when one of them stops the start.
+    `unfinished` is the id of a key that an interrupted order may have left. InspectionFailed with
+    every finding when one of them stops the start.
     """
     found = token.find(library, location)
     check_mechanisms(found, keyring)
     session = token.open_session(found, location, read_write=True)
     try:
-        findings = inspect(session, keyring)
+        findings = inspect(session, keyring, unfinished=unfinished)
     finally:
         token.close_session(session)
     if any(finding.severity is Severity.STOP for finding in findings):
@@ -100,27 +111,29 @@ def check_mechanisms(found: Token, keyring: Keyring) -> None:
         )
 
 
-def inspect(session: Session, keyring: Keyring) -> tuple[Finding, ...]:
+def inspect(
+    session: Session, keyring: Keyring, *, unfinished: str | None = None
+) -> tuple[Finding, ...]:
     """Every disagreement between the token and the key ring; empty when they agree.
 
     `session` is logged in and read-write, so that the probes are refused by the key and not by the
     session. PKCS11Error when the token fails.
     """
-    findings = [finding for entry in keyring.in_use for finding in _inspect_key(session, entry)]
-    findings.extend(_inspect_strangers(session, keyring))
+    findings = [finding for entry in keyring.in_use for finding in inspect_key(session, entry)]
+    findings.extend(inspect_strangers(session, keyring, unfinished=unfinished))
     return tuple(findings)
 
 
-def review(live: keys.LiveKey) -> tuple[Finding, ...]:
-    """Every attribute of a key found in a session that disagrees with its template."""
+def review(entry: KeyEntry, objects: Mapping[ObjectClass, Object]) -> tuple[Finding, ...]:
+    """Every attribute of these objects that disagrees with the key's template."""
     return tuple(
         finding
-        for object_class, key in live.objects.items()
-        for finding in _inspect_attributes(key, live.entry, object_class)
+        for object_class, key in objects.items()
+        for finding in _inspect_attributes(key, entry, object_class)
     )
 
 
-def _inspect_key(session: Session, entry: KeyEntry) -> Iterator[Finding]:
+def inspect_key(session: Session, entry: KeyEntry) -> Iterator[Finding]:
     """Objects, then attributes; only a key that has all its objects is put to work."""
     objects: dict[ObjectClass, Object] = {}
     for object_class in entry.role.grants:
@@ -135,27 +148,18 @@ def _inspect_key(session: Session, entry: KeyEntry) -> Iterator[Finding]:
                 found=str(len(found)),
                 remedy="load the missing key" if not found else "remove the duplicates",
             )
-    for object_class, key in objects.items():
-        yield from _inspect_attributes(key, entry, object_class)
+    yield from review(entry, objects)
     if len(objects) == len(entry.role.grants):
-        yield from _inspect_behaviour(session, entry, objects)
+        yield from inspect_behaviour(session, entry, objects)
 
 
 def _inspect_attributes(
     key: Object, entry: KeyEntry, object_class: ObjectClass
 ) -> Iterator[Finding]:
     template = entry.role.template(object_class, destroyable=entry.destroyable)
-    for attribute, expected in template.items():
-        found = read(key, attribute)
-        if found is ABSENT and expected is False and attribute in _MAY_BE_ABSENT:
-            continue
-        if found != expected:
-            yield _disagreement(entry, attribute.name, expected, found)
-    key_type = KEY_TYPES[entry.algorithm]
-    if (found := read(key, Attribute.KEY_TYPE)) != key_type:
-        yield _disagreement(entry, "KEY_TYPE", key_type.name, getattr(found, "name", found))
-    elif (length := _length(key, entry)) != entry.algorithm.bits:
-        yield _disagreement(entry, "length in bits", entry.algorithm.bits, length)
+    for attribute, found in differences(key, template):
+        yield _disagreement(entry, attribute.name, template[attribute], found)
+    yield from _inspect_algorithm(key, entry)
     made_here = entry.origin is Origin.GENERATED
     for attribute in _MADE_HERE[object_class]:
         found = read(key, attribute)
@@ -163,10 +167,38 @@ def _inspect_attributes(
             yield _disagreement(entry, attribute.name, made_here, found)
 
 
+def _inspect_algorithm(key: Object, entry: KeyEntry) -> Iterator[Finding]:
+    """The type and, of the right type, the length or the curve."""
+    algorithm, key_type = entry.algorithm, KEY_TYPES[entry.algorithm]
+    if (found := read(key, Attribute.KEY_TYPE)) != key_type:
+        yield _disagreement(entry, "KEY_TYPE", key_type.name, getattr(found, "name", found))
+    elif algorithm.family is Family.EC:
+        if (curve := read(key, Attribute.EC_PARAMS)) != P256:
+            found = "another curve" if isinstance(curve, bytes) else curve
+            yield _disagreement(entry, "EC_PARAMS", "P-256", found)
+    elif (length := _length(key, entry)) != algorithm.bits:
+        yield _disagreement(entry, "length in bits", algorithm.bits, length)
+
+
+def differences(key: Object, template: Template) -> Iterator[tuple[Attribute, object]]:
+    """Every attribute that reads back as another value than the template's, and that value."""
+    for attribute, expected in template.items():
+        if attribute in _PROVED_BY_PROBES:
+            continue
+        found = read(key, attribute)
+        may_be_absent = expected is False and attribute in _MAY_BE_ABSENT
+        if found != expected and not (found is ABSENT and may_be_absent):
+            yield attribute, found
+
+
 def _length(key: Object, entry: KeyEntry) -> object:
-    """The key's length in bits as the token reports it; a TDES type says its length itself."""
+    """The key's length in bits as the token reports it; a TDES type says its length itself.
+
+    An unwrapped key of SoftHSM reports none. It was proved when the key was loaded, and the check
+    value proves the key.
+    """
     match entry.algorithm.family:
-        case Family.TDES | Family.EC:
+        case Family.TDES:
             return entry.algorithm.bits
         case Family.RSA:
             modulus = read(key, Attribute.MODULUS)
@@ -175,11 +207,13 @@ def _length(key: Object, entry: KeyEntry) -> object:
             return int.from_bytes(modulus, "big").bit_length()
         case _:
             length = read(key, Attribute.VALUE_LEN)
+            if length == 0 and entry.origin is Origin.IMPORTED:
+                return entry.algorithm.bits
             return length * 8 if isinstance(length, int) else length
 
 
-def _inspect_behaviour(
-    session: Session, entry: KeyEntry, objects: dict[ObjectClass, Object]
+def inspect_behaviour(
+    session: Session, entry: KeyEntry, objects: Mapping[ObjectClass, Object]
 ) -> Iterator[Finding]:
     """The check values, then the probes. A key that cannot be used at all is one finding."""
     try:
@@ -189,9 +223,12 @@ def _inspect_behaviour(
             if not probe.is_refused():
                 yield _disagreement(entry, probe.name, "refused", "permitted")
     except PKCS11Error as error:
-        yield _disagreement(entry, "use", "possible", return_value(error).name)
+        value = return_value(error)
+        if value.fault in _LOSSES and value.name != _WANTS_A_LOGIN:
+            raise
+        yield _disagreement(entry, USE, "possible", value.name)
     except keys.KeyChanged:
-        yield _disagreement(entry, "use", "possible", "not possible")
+        yield _disagreement(entry, USE, "possible", "not possible")
 
 
 def _inspect_check_values(live: keys.LiveKey) -> Iterator[Finding]:
@@ -214,45 +251,69 @@ def _inspect_check_values(live: keys.LiveKey) -> Iterator[Finding]:
         yield _disagreement(entry, "key pair", "matching halves", "strangers")
 
 
-def _inspect_strangers(session: Session, keyring: Keyring) -> Iterator[Finding]:
-    """Every object of the token that the key ring does not use."""
-    expected = {
-        (object_class, entry.id) for entry in keyring.in_use for object_class in entry.role.grants
+def inspect_strangers(
+    session: Session,
+    keyring: Keyring,
+    *,
+    leaving: Iterable[KeyEntry] = (),
+    unfinished: str | None = None,
+) -> Iterator[Finding]:
+    """What is wrong with every object of the token that the key ring does not use.
+
+    `leaving` are keys of the ring before this one, `unfinished` the id of a key that is still to be
+    ordered: where this ring does not name them, whatever is to be said of them is a warning.
+    """
+    named = {
+        (object_class, entry.id): entry
+        for entry in keyring.keys
+        for object_class in entry.role.grants
     }
-    retired = {entry.id for entry in keyring.keys} - {entry.id for entry in keyring.in_use}
+    left = {(object_class, entry.id) for entry in leaving for object_class in entry.role.grants}
     for stranger in list(session.get_objects({Attribute.TOKEN: True})):
         object_class = read(stranger, Attribute.CLASS)
         label = display(read(stranger, Attribute.LABEL))
-        identity = read(stranger, Attribute.ID)
-        if (object_class, label) in expected and identity == label.encode("utf-8"):
-            continue
-        yield from _judge(stranger, object_class, label, is_retired=label in retired)
+        is_labelled = read(stranger, Attribute.ID) == label.encode("utf-8")
+        entry = named.get((object_class, label)) if is_labelled else None
+        if entry is None:
+            is_left = is_labelled and ((object_class, label) in left or label == unfinished)
+            findings = _judge(stranger, object_class, label or "(no label)")
+            yield from map(_as_warning, findings) if is_left else findings
+        elif entry.state is State.RETIRED:
+            role = entry.role.template(object_class, destroyable=entry.destroyable)
+            yield from _dangers(stranger, entry.id, permitted=role)
 
 
-def _judge(
-    stranger: Object, object_class: object, label: str, *, is_retired: bool
-) -> Iterable[Finding]:
-    """What an object outside the key ring means: a danger, a warning, or nothing if retired."""
-    name = label or "(no label)"
+def _judge(stranger: Object, object_class: object, name: str) -> Iterator[Finding]:
+    """What an object outside the key ring means: perhaps dangers, and always a warning."""
     if object_class not in _PASSIVE:
-        for attribute, danger in _DANGEROUS.items():
-            if read(stranger, attribute) is danger:
-                yield Finding(
-                    key_id=name,
-                    attribute=attribute.name,
-                    expected=str(not danger),
-                    found=str(danger),
-                    remedy=_REMOVE,
-                )
-    if not is_retired:
-        yield Finding(
-            key_id=name,
-            attribute="object",
-            expected="named in the key ring",
-            found="not named",
-            remedy=_REMOVE,
-            severity=Severity.WARNING,
-        )
+        yield from _dangers(stranger, name)
+    yield Finding(
+        key_id=name,
+        attribute="object",
+        expected="named in the key ring",
+        found="not named",
+        remedy=_EXPLAIN,
+        severity=Severity.WARNING,
+    )
+
+
+def _dangers(
+    stranger: Object, name: str, *, permitted: Template = MappingProxyType({})
+) -> Iterator[Finding]:
+    """The dangerous attributes that an object has, except those that its role permits."""
+    for attribute, danger in _DANGEROUS.items():
+        if permitted.get(attribute) is not danger and read(stranger, attribute) is danger:
+            yield Finding(
+                key_id=name,
+                attribute=attribute.name,
+                expected=str(not danger),
+                found=str(danger),
+                remedy=_EXPLAIN,
+            )
+
+
+def _as_warning(finding: Finding) -> Finding:
+    return replace(finding, severity=Severity.WARNING)
 
 
 def _disagreement(

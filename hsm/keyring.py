@@ -5,12 +5,15 @@ Rules:
   error names the file, the key and the remedy.
 - At most one version of a name is active; the others may be decipher-only or retired.
 - A check value has exactly the length its algorithm demands. A symmetric key that may only decipher
-  also has a `decipher_check_value`, and one that may only derive a `derivation_check_value`,
-  because their standard check values cannot be recomputed.
+  also has a `decipher_check_value`, because its standard one cannot be recomputed, and one that may
+  only derive a `derivation_check_value`.
 - The file holds no secret: check values and names only.
 """
 
+import errno
+import os
 import re
+import stat
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
@@ -53,6 +56,7 @@ SEALING_ALGORITHMS: Final = ("RSA-OAEP", "RSA-OAEP-256")
 """JWA names (RFC 7518, 4.3) that a sealing key may be offered under."""
 
 _BEHAVIOUR_DIGITS: Final = 6
+_MOST_BYTES: Final = 16 * 1024 * 1024
 _HEX: Final = re.compile(r"[0-9A-F]+")
 _Word = TypeVar("_Word", bound=StrEnum)
 
@@ -123,14 +127,32 @@ class Keyring:
 def load(path: Path) -> Keyring:
     """The key ring in the file at `path`. KeyringError names the file, the key and the remedy."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = contents(path)[1].decode("utf-8")
     except (OSError, UnicodeDecodeError):
-        raise KeyringError(
-            "the key ring cannot be read",
-            file=str(path),
-            remedy="create the file in UTF-8 and make it readable to this user",
-        ) from None
+        raise unreadable(path) from None
     return parse(text, source=str(path))
+
+
+def contents(path: Path) -> tuple[os.stat_result, bytes]:
+    """What the file holds, and its state then. OSError for what no key ring could be: a pipe would
+    be waited for, a device read without end.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as file:
+        found = os.fstat(handle)
+        raw = file.read(_MOST_BYTES + 1) if stat.S_ISREG(found.st_mode) else None
+    if raw is None or len(raw) > _MOST_BYTES:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    return found, raw
+
+
+def unreadable(path: Path) -> KeyringError:
+    """What is to be said of a key ring file that could not be read as text."""
+    if path.exists():
+        remedy = "make it a file in UTF-8 that this user may read"
+        return KeyringError("the key ring cannot be read", file=str(path), remedy=remedy)
+    remedy = "make the first key, which begins it, or correct the path"
+    return KeyringError("there is no key ring yet", file=str(path), remedy=remedy)
 
 
 def parse(text: str, *, source: str) -> Keyring:
@@ -295,8 +317,11 @@ class _Row:
     def _check_purpose(self, entry: KeyEntry) -> None:
         family = entry.algorithm.family
         if (entry.usage, family, entry.mode) not in ROLES:
+            known = [f"{its} {mode}" for usage, its, mode in ROLES if usage is entry.usage]
             raise self._refuse(
-                "no role has this usage, algorithm and mode", "usage", "use a combination of roles"
+                "no role has this usage, algorithm and mode",
+                "usage",
+                f"with {entry.usage} go {', '.join(known) or 'no others: use another usage'}",
             )
         seals = family is Family.RSA and entry.mode is Mode.D
         if seals and entry.jwa not in SEALING_ALGORITHMS:
@@ -318,7 +343,7 @@ class _Row:
         self._check_behaviour("derivation_check_value", entry, due=entry.role.only_derives)
 
     def _check_behaviour(self, member: str, entry: KeyEntry, *, due: bool) -> None:
-        """The second check value of a key whose first cannot be recomputed, and of no other."""
+        """The second check value of a key that only deciphers or derives, and of no other."""
         value = getattr(entry, member)
         if value is None:
             if due:

@@ -13,6 +13,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from cryptography.exceptions import InvalidSignature
@@ -21,9 +22,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from pkcs11 import Attribute, Object, ObjectClass, Session
 
-from hsm import agreement, attributes, check_values, derivation, unwrapping
+from hsm import agreement, attributes, check_values, derivation, key_blocks, unwrapping
 from hsm.derivation import KeyCipher, Step
 from hsm.errors import HsmError
+from hsm.key_blocks import KeyBlockKeys, KeyBlockVersion
 from hsm.keyring import KeyEntry
 from hsm.mechanisms import JWA_PADDING, Operation, RsaPadding, invocation
 from hsm.unwrapping import ContentCipher
@@ -127,6 +129,14 @@ def derived(
     return derivation.derived(parent, live.entry.algorithm.family, path, enciphers=enciphers)
 
 
+def key_block_keys(
+    live: LiveKey, version: KeyBlockVersion, *, opens: bool
+) -> AbstractContextManager[KeyBlockKeys]:
+    """KBEK and KBAK of a protection key that fits the version; see `hsm.key_blocks`."""
+    parent = _capable(live, Operation.OPEN_BLOCK if opens else Operation.MAKE_BLOCK)
+    return key_blocks.derived(parent, live.entry.algorithm, version, opens=opens)
+
+
 def unwrapped(
     live: LiveKey, wrapped: bytes, *, rsa_padding: RsaPadding, algorithm: Algorithm
 ) -> AbstractContextManager[ContentCipher]:
@@ -185,22 +195,34 @@ def is_authentic(live: LiveKey) -> bool:
 def measure(live: LiveKey) -> str | None:
     """The key's check value, recomputed in the token, in upper-case hex.
 
-    None where nothing can tell: an AES key that may only decipher or derive. AES gives 10 digits,
-    of which the key ring may hold the first 6.
+    None where nothing can tell: an AES key that may only decipher. AES gives 10 digits, of which
+    the key ring may hold the first 6.
     """
     entry = live.entry
     match entry.algorithm.family:
-        case Family.TDES | Family.AES if not entry.role.permits(Attribute.ENCRYPT):
+        case Family.TDES | Family.AES if entry.role.only_deciphers:
             return _reported(live)
-        case Family.TDES:
-            value = check_values.tdes(lambda data: apply(live, Operation.ENCIPHER, data))
-        case Family.AES:
-            value = check_values.aes(lambda data: apply(live, Operation.ENCIPHER, data))
+        case Family.TDES | Family.AES:
+            return measure_by(partial(_encipher, live), entry.algorithm.family)
         case Family.HMAC:
             value = check_values.hmac_sha256(lambda data: apply(live, Operation.MAC, data))
+            return value.hex().upper()
         case Family.RSA | Family.EC:
             return None if live.spki is None else measure_public(live.spki)
-    return value.hex().upper()
+
+
+def measure_by(encipher: check_values.Cipher, family: Family) -> str:
+    """The check value of the TDES or AES key under which `encipher` enciphers whole blocks."""
+    value = check_values.tdes if family is Family.TDES else check_values.aes
+    return value(encipher).hex().upper()
+
+
+def _encipher(live: LiveKey, blocks: bytes) -> bytes:
+    """Blocks enciphered under a key that may encipher, or derive."""
+    if live.entry.role.only_derives:
+        parent = _capable(live, Operation.DERIVE)
+        return derivation.enciphered(parent, live.entry.algorithm.family, blocks)
+    return apply(live, Operation.ENCIPHER, blocks)
 
 
 def measure_deciphering(live: LiveKey) -> str:

@@ -16,7 +16,7 @@ from typing import Final
 from pkcs11 import MGF, Attribute, Mechanism
 
 from hsm.keyring import KeyEntry
-from hsm.vocabulary import Algorithm, Family, Mode, State
+from hsm.vocabulary import Algorithm, Family, Mode, State, Usage
 
 OaepParameter = tuple[Mechanism, MGF, None]
 
@@ -50,6 +50,9 @@ class Operation(Enum):
     DERIVE = (Attribute.DERIVE, "derive")
     AGREE = (Attribute.DERIVE, "agree")
     UNWRAP = (Attribute.UNWRAP, "unwrap")
+    LOAD = (Attribute.UNWRAP, "unwrap_secret")
+    OPEN_BLOCK = (Attribute.DERIVE, "open_key_block")
+    MAKE_BLOCK = (Attribute.DERIVE, "make_key_block")
 
     @property
     def capability(self) -> Attribute:
@@ -68,9 +71,28 @@ FAMILIES: Final[Mapping[Operation, frozenset[Family]]] = MappingProxyType(
         Operation.DERIVE: frozenset({Family.TDES, Family.AES}),
         Operation.AGREE: frozenset({Family.EC}),
         Operation.UNWRAP: frozenset({Family.RSA}),
+        Operation.LOAD: frozenset({Family.RSA}),
+        Operation.OPEN_BLOCK: frozenset({Family.TDES, Family.AES}),
+        Operation.MAKE_BLOCK: frozenset({Family.TDES, Family.AES}),
     }
 )
 """The families of key each operation is for."""
+
+_RESERVED: Final[Mapping[Usage, frozenset[Operation]]] = MappingProxyType(
+    {
+        Usage.K1: frozenset({Operation.OPEN_BLOCK, Operation.MAKE_BLOCK}),
+        Usage.K2: frozenset({Operation.LOAD}),
+    }
+)
+"""Keys whose capability is for these operations alone, which no other key performs."""
+_OF_ALL_OTHERS: Final = frozenset(Operation) - frozenset().union(*_RESERVED.values())
+_MODES: Final[Mapping[Operation, frozenset[Mode]]] = MappingProxyType(
+    {
+        Operation.OPEN_BLOCK: frozenset({Mode.B, Mode.D}),
+        Operation.MAKE_BLOCK: frozenset({Mode.B, Mode.E}),
+    }
+)
+"""The modes of use that tell two operations of one capability apart."""
 
 _OPENING: Final = frozenset(
     {
@@ -79,6 +101,8 @@ _OPENING: Final = frozenset(
         Operation.DERIVE,
         Operation.AGREE,
         Operation.UNWRAP,
+        Operation.LOAD,
+        Operation.OPEN_BLOCK,
     }
 )
 _OPENING_BY_ENCIPHERING: Final = frozenset({Mode.C, Mode.V, Mode.X})
@@ -86,6 +110,13 @@ _OPENING_BY_ENCIPHERING: Final = frozenset({Mode.C, Mode.V, Mode.X})
 
 ECB: Final[Mapping[Family, Mechanism]] = MappingProxyType(
     {Family.TDES: Mechanism.DES3_ECB, Family.AES: Mechanism.AES_ECB}
+)
+
+CBC: Final[Mapping[Family, Mechanism]] = MappingProxyType(
+    {Family.TDES: Mechanism.DES3_CBC, Family.AES: Mechanism.AES_CBC}
+)
+CMAC: Final[Mapping[Family, Mechanism]] = MappingProxyType(
+    {Family.TDES: Mechanism.DES3_CMAC, Family.AES: Mechanism.AES_CMAC}
 )
 
 CONTENT: Final = frozenset({Mechanism.AES_ECB, Mechanism.AES_GCM})
@@ -162,13 +193,18 @@ def permits(entry: KeyEntry, operation: Operation) -> bool:
         return False
     if not entry.role.permits(operation.capability):
         return False
+    if operation not in _RESERVED.get(entry.usage, _OF_ALL_OTHERS):
+        return False
+    if entry.mode not in _MODES.get(operation, (entry.mode,)):
+        return False
     opens = operation in _OPENING or entry.mode in _OPENING_BY_ENCIPHERING
     return opens or entry.state is not State.DECIPHER_ONLY
 
 
 def needed(keys: Iterable[KeyEntry]) -> frozenset[int]:
     """The mechanisms that a token must offer for these keys: all that their roles allow, and those
-    of the keys that are derived or unwrapped by them.
+    of the keys that are derived or unwrapped by them. AES-CTR is not among them: a token without it
+    lacks no more than version E of key blocks.
     """
     mechanisms: set[int] = set()
     for key in keys:
@@ -176,6 +212,8 @@ def needed(keys: Iterable[KeyEntry]) -> frozenset[int]:
             mechanisms |= grant.mechanisms
         if key.role.only_derives:
             mechanisms.add(ECB[key.algorithm.family])
+        if key.usage is Usage.K1:
+            mechanisms |= {CBC[key.algorithm.family], CMAC[key.algorithm.family]}
         if key.role.permits(Attribute.UNWRAP):
             mechanisms |= CONTENT
     return frozenset(mechanisms)

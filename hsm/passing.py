@@ -21,43 +21,52 @@ NO_DEFAULTS: Final = MechanismFlag(0)
 """In place of python-pkcs11's own capabilities, which permit everything."""
 
 
-class PassingKey:
-    """ECB over whole blocks under a session object, as far as that permits, until `destroy`.
+class PassingObject:
+    """A session object, used as far as it permits, until `destroy`."""
 
-    ValueError for what is not whole blocks; OperationNotPermitted for a direction that the object
-    does not permit, and after its end.
-    """
+    __slots__ = ("_key",)
 
-    __slots__ = ("_block_size", "_ecb", "_key")
-
-    def __init__(self, key: Any, family: Family) -> None:
+    def __init__(self, key: Any) -> None:
         self._key = key
-        self._ecb = ECB[family]
-        self._block_size = family.block_size
 
-    def encipher(self, blocks: bytes) -> bytes:
-        """Whole blocks enciphered, as many bytes out as in."""
-        return self._use("encrypt", self._whole(blocks), self._ecb)
+    def use(self, method: str, data: bytes, mechanism: Mechanism, parameter: Any = None) -> bytes:
+        """What a method of python-pkcs11 makes of the data.
 
-    def decipher(self, blocks: bytes) -> bytes:
-        """Whole blocks deciphered, as many bytes out as in."""
-        return self._use("decrypt", self._whole(blocks), self._ecb)
+        OperationNotPermitted when the object does not permit it, and after its end.
+        """
+        act = getattr(self._key, method, None)
+        if act is None:
+            raise OperationNotPermitted("the key does not permit this, or its turn is over")
+        return bytes(act(data, mechanism=mechanism, mechanism_param=parameter))
 
     def destroy(self) -> None:
         """The end of the turn."""
         destroy(self._key)
         self._key = None
 
+
+class PassingKey(PassingObject):
+    """ECB over whole blocks under a session object. ValueError for what is not whole blocks."""
+
+    __slots__ = ("_block_size", "_ecb")
+
+    def __init__(self, key: Any, family: Family) -> None:
+        super().__init__(key)
+        self._ecb = ECB[family]
+        self._block_size = family.block_size
+
+    def encipher(self, blocks: bytes) -> bytes:
+        """Whole blocks enciphered, as many bytes out as in."""
+        return self.use("encrypt", self._whole(blocks), self._ecb)
+
+    def decipher(self, blocks: bytes) -> bytes:
+        """Whole blocks deciphered, as many bytes out as in."""
+        return self.use("decrypt", self._whole(blocks), self._ecb)
+
     def _whole(self, blocks: bytes) -> bytes:
         if not blocks or len(blocks) % self._block_size:
             raise ValueError("the data are not whole blocks")
         return bytes(blocks)
-
-    def _use(self, method: str, data: bytes, mechanism: Mechanism, parameter: Any = None) -> bytes:
-        act = getattr(self._key, method, None)
-        if act is None:
-            raise OperationNotPermitted("the key does not permit this, or its turn is over")
-        return bytes(act(data, mechanism=mechanism, mechanism_param=parameter))
 
 
 def destroy(passing: Any) -> None:

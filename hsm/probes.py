@@ -13,7 +13,7 @@ Rules:
 
 import ctypes
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -67,10 +67,10 @@ class Probe:
 def probes(session: Session, live: LiveKey) -> Iterator[Probe]:
     """The probes for one key. `session` is read-write; its session objects come and go."""
     for object_class, found in live.objects.items():
-        key = _unbound(found, object_class)
+        key = unbound(found, object_class)
         yield Probe("setting an attribute", partial(_write_back, key))
         yield Probe("copying", partial(_copy, key))
-    operative = _unbound(live.operative, live.entry.role.operative)
+    operative = unbound(live.operative, live.entry.role.operative)
     yield from _direction_probes(operative, live)
     yield from _mechanism_probes(operative, live)
     yield from _wrapping_probes(session, operative, live)
@@ -78,7 +78,7 @@ def probes(session: Session, live: LiveKey) -> Iterator[Probe]:
     yield from _disclosure_probes(session, operative, live)
 
 
-def _unbound(found: Any, object_class: ObjectClass) -> Any:
+def unbound(found: Any, object_class: ObjectClass) -> Any:
     """The same object with every method: python-pkcs11 leaves out those the attributes deny."""
     base = {
         ObjectClass.SECRET_KEY: _internals.SecretKey,
@@ -203,9 +203,24 @@ def _key_giving_probes(key: Any, live: LiveKey) -> Iterator[Probe]:
     if family is Family.EC and not role.permits(Attribute.DERIVE):
         point = agreement.point(live.spki or b"")
         yield Probe("deriving from it", partial(agreement.agree, key, point))
-    if family is Family.RSA and not role.permits(Attribute.UNWRAP):
-        sealed, how = _sealed(live)
+    if family is Family.RSA:
+        yield from _unwrapping_probes(key, live)
+
+
+def _unwrapping_probes(key: Any, live: LiveKey) -> Iterator[Probe]:
+    """Unwrapping at all or, by a key that may, what is a content key but for one attribute.
+
+    No token need tell CKA_UNWRAP_TEMPLATE: here it is proved.
+    """
+    sealed, how = _sealed(live)
+    if not live.entry.role.permits(Attribute.UNWRAP):
         yield Probe("unwrapping with it", partial(_unwrap, key, sealed, how))
+        return
+    for name, weaker in (
+        ("unwrapping into the open", {Attribute.SENSITIVE: False}),
+        ("unwrapping what can be wrapped", {Attribute.EXTRACTABLE: True}),
+    ):
+        yield Probe(name, partial(_unwrap_weaker, key, sealed, how, weaker))
 
 
 def _derive(key: Any, family: Family) -> None:
@@ -231,6 +246,13 @@ def _derive_chained(key: Any, family: Family) -> None:
 def _unwrap(key: Any, sealed: bytes, how: Invocation) -> None:
     with unwrapping.unwrapped(key, sealed, how, algorithm=Algorithm.AES_256):
         return
+
+
+def _unwrap_weaker(
+    key: Any, sealed: bytes, how: Invocation, weaker: Mapping[Attribute, bool]
+) -> None:
+    template = {**unwrapping.TEMPLATE, **weaker}
+    destroy(unwrapping.unwrap(key, sealed, how, KeyType.AES, template))
 
 
 def _disclosure_probes(session: Session, key: Any, live: LiveKey) -> Iterator[Probe]:

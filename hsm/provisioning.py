@@ -1,123 +1,49 @@
-"""Making keys in a token from the templates of their roles, and the key ring entries for them.
+"""Making and destroying keys in a token that no `Device` of this process has open.
 
 Rules:
-- A key is made with every attribute of its role's template, or not at all. A loaded key is proved
-  on a session object first, since a key of the token may be indestructible.
-- Its entry is computed from what the token holds afterwards, never from what was asked for.
-- An id is used once: a key that exists is never replaced here.
+- What is made here is made as in a `Device`: see `hsm.orders`.
 - `import_secret` takes a key in the clear. It is for development and tests; production keys come
   into a token by its own ceremony, in components or key blocks (PCI PIN 18).
 - These functions log the process into the token and out again, and leave the library. Run them
   before a `Device` is opened, not beside it.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import date
-from functools import partial
-from typing import Any, Final
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from pkcs11 import Attribute, Mechanism, MechanismFlag, Object, ObjectClass, Session
+from pkcs11 import Session
 from pkcs11.exceptions import PKCS11Error
-from pkcs11.util.ec import encode_named_curve_parameters
 
-from hsm import agreement, keys, token
-from hsm.attributes import KEY_TYPES
+from hsm import keys, orders, token
 from hsm.errors import ProvisioningError, return_value
-from hsm.keyring import CHECK_VALUE_DIGITS, KeyEntry, Keyring, dump, parse
+from hsm.keyring import KeyEntry
 from hsm.module import Library
-from hsm.roles import ROLES
+from hsm.orders import KeySpec, Order
 from hsm.token import TokenLocation
-from hsm.vocabulary import Algorithm, Family, Mode, Origin, State, Usage
+from hsm.vocabulary import State
 
-_NONE: Final = MechanismFlag(0)
-_PAIR: Final = (ObjectClass.PRIVATE_KEY, ObjectClass.PUBLIC_KEY)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeySpec:
-    """What a key shall be: its entry in the key ring without what only the token knows."""
-
-    name: str
-    version: int
-    usage: Usage
-    algorithm: Algorithm
-    mode: Mode
-    valid_from: date
-    valid_until: date | None = None
-    state: State = State.ACTIVE
-    destroyable: bool = False
-    jwa: str | None = None
-
-    def entry(self, origin: Origin) -> KeyEntry:
-        """The entry, its check values still to be found. KeyringError if no ring could hold it."""
-        digits = CHECK_VALUE_DIGITS[self.algorithm.family][0]
-        role = ROLES.get((self.usage, self.algorithm.family, self.mode))
-        entry = KeyEntry(
-            name=self.name,
-            version=self.version,
-            usage=self.usage,
-            algorithm=self.algorithm,
-            mode=self.mode,
-            check_value="0" * digits,
-            decipher_check_value="0" * 6 if role and role.only_deciphers else None,
-            derivation_check_value="0" * 6 if role and role.only_derives else None,
-            origin=origin,
-            state=self.state,
-            valid_from=self.valid_from,
-            valid_until=self.valid_until,
-            destroyable=self.destroyable,
-            jwa=self.jwa,
-        )
-        parse(dump(Keyring(keys=(entry,))), source="the specification")
-        return entry
+__all__ = [
+    "KeySpec",
+    "ProvisioningError",
+    "destroy",
+    "generate",
+    "import_public_key",
+    "import_secret",
+]
 
 
 def generate(location: TokenLocation, spec: KeySpec) -> KeyEntry:
     """Make a secret key or a key pair in the token; the entry for the key ring.
 
-    ProvisioningError when the id is taken, when the token refuses, for a partner's public key, and
-    for an AES key that only deciphers or derives: its check value could never be computed.
+    ProvisioningError when another object has the id, when the token refuses, for a partner's public
+    key, and for an AES key that only deciphers: its check value could never be computed.
     """
-    entry = spec.entry(Origin.GENERATED)
-    if spec.algorithm.family is Family.AES and not entry.role.permits(Attribute.ENCRYPT):
-        raise ProvisioningError("an AES key of this mode can only be imported", key=entry.id)
-    return _make(location, entry, _generate)
+    return _fulfil(location, orders.generation(spec))
 
 
 def import_public_key(location: TokenLocation, spec: KeySpec, spki: bytes) -> KeyEntry:
     """Load a partner's RSA or P-256 public key (SubjectPublicKeyInfo in DER); its entry."""
-    entry = spec.entry(Origin.IMPORTED)
-    try:
-        public = serialization.load_der_public_key(spki)
-    except (ValueError, UnsupportedAlgorithm):
-        raise ProvisioningError("the public key is malformed", key=entry.id) from None
-    material = _public_material(public, spec.algorithm)
-    if entry.role.operative is not ObjectClass.PUBLIC_KEY or material is None:
-        raise ProvisioningError("the public key is of another algorithm", key=entry.id)
-    return _make(location, entry, partial(_load, material=material))
-
-
-def _public_material(public: object, algorithm: Algorithm) -> dict[Attribute, bytes] | None:
-    """The attributes that are the public key; None when it is not of this algorithm."""
-    if isinstance(public, rsa.RSAPublicKey) and algorithm.family is Family.RSA:
-        numbers = public.public_numbers()
-        material = {
-            Attribute.MODULUS: numbers.n.to_bytes(public.key_size // 8, "big"),
-            Attribute.PUBLIC_EXPONENT: numbers.e.to_bytes((numbers.e.bit_length() + 7) // 8, "big"),
-        }
-        return material if public.key_size == algorithm.bits else None
-    if isinstance(public, ec.EllipticCurvePublicKey) and algorithm is Algorithm.EC_P256:
-        material = {
-            Attribute.EC_PARAMS: encode_named_curve_parameters("secp256r1"),
-            Attribute.EC_POINT: keys.EC_POINT_HEADER + agreement.encode(public),
-        }
-        return material if isinstance(public.curve, ec.SECP256R1) else None
-    return None
+    return _fulfil(location, orders.public(spec, spki))
 
 
 def import_secret(
@@ -125,39 +51,44 @@ def import_secret(
 ) -> KeyEntry:
     """Load a secret key in the clear: for development and tests only. The entry for the key ring.
 
-    `value` has the algorithm's length. `check_value`, in upper-case hex, is the partner's, and must
-    be given for an AES key that only deciphers or derives, whose own can never be computed.
+    `value` has the algorithm's length. CheckValueMismatch when `check_value`, in upper-case hex, is
+    given and is not that of the value.
     """
-    entry = spec.entry(Origin.IMPORTED)
-    is_secret = entry.role.operative is ObjectClass.SECRET_KEY
-    if not is_secret or len(value) * 8 != spec.algorithm.bits:
-        raise ProvisioningError("the key has another length than its algorithm", key=entry.id)
-    material = {Attribute.VALUE: value}
-    return _make(location, entry, partial(_load, material=material), check_value=check_value)
+    return _fulfil(location, orders.secret(spec, value, check_value=check_value))
 
 
-def _make(
-    location: TokenLocation,
-    entry: KeyEntry,
-    make: Callable[[Session, KeyEntry, str | None], None],
-    *,
-    check_value: str | None = None,
-) -> KeyEntry:
-    """Make a key that is not there yet, and describe it."""
-    with _ceremony(location, entry) as session:
-        for object_class in ObjectClass.SECRET_KEY, ObjectClass.PRIVATE_KEY, ObjectClass.PUBLIC_KEY:
-            if keys.search(session, entry, object_class):
-                raise ProvisioningError("the id is taken", key=entry.id)
-        make(session, entry, check_value)
-        objects = {
-            object_class: keys.search(session, entry, object_class)[0]
-            for object_class in entry.role.grants
-        }
-        return _describe(entry, objects, check_value)
+def destroy(location: TokenLocation, entry: KeyEntry) -> None:
+    """Destroy the objects of a retired key that is destroyable; what is gone already is no error.
+
+    ProvisioningError for any other key, and when the token holds another one under its id.
+    """
+    if not entry.destroyable:
+        raise ProvisioningError(
+            "the key was made to be indestructible",
+            key=entry.id,
+            remedy="leave it retired, or initialise its token when no key of it is in use",
+        )
+    if entry.state is not State.RETIRED:
+        raise ProvisioningError(
+            "the key is still in use", key=entry.id, remedy="retire it in the key ring first"
+        )
+    with _session(location, entry) as session:
+        found = {each: keys.search(session, entry, each) for each in entry.role.grants}
+        objects = {each: matches[0] for each, matches in found.items() if len(matches) == 1}
+        is_whole = len(objects) == len(entry.role.grants)
+        if is_whole and not keys.is_authentic(keys.assemble(entry, objects)):
+            raise ProvisioningError("the token holds another key under this id", key=entry.id)
+        for each in objects.values():
+            each.destroy()
+
+
+def _fulfil(location: TokenLocation, order: Order) -> KeyEntry:
+    with _session(location, order.entry) as session:
+        return orders.fulfil(session, order)
 
 
 @contextmanager
-def _ceremony(location: TokenLocation, entry: KeyEntry) -> Iterator[Session]:
+def _session(location: TokenLocation, entry: KeyEntry) -> Iterator[Session]:
     """A read-write session for one key, and the library left as it was found."""
     library = Library.load(location.module)
     try:
@@ -172,94 +103,4 @@ def _ceremony(location: TokenLocation, entry: KeyEntry) -> Iterator[Session]:
         return
     finally:
         library.close()
-    raise ProvisioningError("the token refused to make the key", key=entry.id, reason=reason)
-
-
-def _template(entry: KeyEntry, object_class: ObjectClass) -> dict[Attribute, Any]:
-    return {
-        **entry.role.template(object_class, destroyable=entry.destroyable),
-        Attribute.LABEL: entry.id,
-        Attribute.ID: entry.id.encode("utf-8"),
-    }
-
-
-def _generate(session: Session, entry: KeyEntry, _: str | None) -> None:
-    """C_GenerateKey or C_GenerateKeyPair with nothing but our own template."""
-    key_type = KEY_TYPES[entry.algorithm]
-    if entry.role.operative is ObjectClass.SECRET_KEY:
-        session.generate_key(
-            key_type,
-            entry.algorithm.bits,
-            capabilities=_NONE,
-            template=_template(entry, ObjectClass.SECRET_KEY),
-        )
-        return
-    is_rsa = entry.algorithm.family is Family.RSA
-    session.generate_keypair(
-        key_type,
-        entry.algorithm.bits if is_rsa else None,
-        capabilities=_NONE,
-        mechanism=Mechanism.RSA_PKCS_KEY_PAIR_GEN if is_rsa else Mechanism.EC_KEY_PAIR_GEN,
-        public_template={
-            **({} if is_rsa else {Attribute.EC_PARAMS: encode_named_curve_parameters("secp256r1")}),
-            **_template(entry, ObjectClass.PUBLIC_KEY),
-        },
-        private_template=_template(entry, ObjectClass.PRIVATE_KEY),
-    )
-
-
-def _load(
-    session: Session,
-    entry: KeyEntry,
-    check_value: str | None,
-    *,
-    material: dict[Attribute, bytes],
-) -> None:
-    """C_CreateObject, first as a session object to see that it is the right key: what is once in
-    the token may not be destroyed.
-    """
-    passing = {Attribute.TOKEN: False, Attribute.DESTROYABLE: True}
-    rehearsal = _create(session, entry, {**material, **passing})
-    try:
-        _describe(entry, {entry.role.operative: rehearsal}, check_value)
-    finally:
-        rehearsal.destroy()
-    _create(session, entry, material)
-
-
-def _create(session: Session, entry: KeyEntry, changes: Mapping[Attribute, object]) -> Object:
-    """C_CreateObject with nothing but our own template, the key itself, and `changes` to both."""
-    object_class = entry.role.operative
-    return session.create_object(
-        {
-            Attribute.CLASS: object_class,
-            Attribute.KEY_TYPE: KEY_TYPES[entry.algorithm],
-            **_template(entry, object_class),
-            **changes,
-        }
-    )
-
-
-def _describe(
-    entry: KeyEntry, objects: Mapping[ObjectClass, Object], check_value: str | None
-) -> KeyEntry:
-    """The entry with the check values of the key in these objects.
-
-    ProvisioningError when they are not those that were promised.
-    """
-    live = keys.assemble(entry, objects)
-    measured = keys.measure(live)
-    if measured is None:
-        measured = check_value
-    if measured is None or (check_value and not measured.startswith(check_value)):
-        raise ProvisioningError("the check value is missing or another", key=entry.id)
-    role = entry.role
-    described = replace(
-        entry,
-        check_value=measured,
-        decipher_check_value=keys.measure_deciphering(live) if role.only_deciphers else None,
-        derivation_check_value=keys.measure_derivation(live) if role.only_derives else None,
-    )
-    if not keys.is_authentic(replace(live, entry=described)):
-        raise ProvisioningError("the new key does not give its own check value", key=entry.id)
-    return described
+    raise ProvisioningError("the token refused", key=entry.id, reason=reason)

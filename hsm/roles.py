@@ -5,7 +5,9 @@ Rules:
 - Every capability is written out, true or false: PKCS#11 and python-pkcs11 defaults permit
   everything, and a key that may wrap and decipher gives up any other (Clulow, CHES 2003).
 - ALLOWED_MECHANISMS is an exact set and never empty.
-- No role may wrap, unwrap or derive unless its row says so, and no key is ever extractable.
+- No role may wrap, unwrap or derive unless its row says so, and no key is ever extractable. Nor is
+  any that comes out of an unwrapping: a recorded wrap would otherwise give its key to whoever logs
+  in to the token.
 - A key that may derive does nothing else, except a TDES key whose derivation a token has no
   mechanism for: that one enciphers, and the floors above derive by it.
 """
@@ -19,8 +21,15 @@ from pkcs11 import Attribute, Mechanism, ObjectClass
 
 from hsm.vocabulary import Family, Mode, Usage
 
-Template = Mapping[Attribute, bool | frozenset[int]]
+Template = Mapping[Attribute, bool | frozenset[int] | Mapping[Attribute, bool]]
 """Attributes that an object must have, each with exactly this value."""
+
+_UNWRAPPED: Final[Mapping[Attribute, bool]] = MappingProxyType(
+    {Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False}
+)
+"""What every unwrapped key must be (CKA_UNWRAP_TEMPLATE): the attributes that nothing undoes later,
+so that they hold whether a token compares the caller's template with them or applies it after them.
+"""
 
 _PROTECTED: Final[Mapping[Attribute, bool]] = MappingProxyType(
     {
@@ -81,10 +90,12 @@ class Grant:
     """What one object of a role may do: its capabilities, and the mechanisms it may do them with.
 
     The mechanisms stand even for an object without a capability, since an empty set would mean all.
+    `unwraps` is what every key must be that the object unwraps; None for one that does not.
     """
 
     capabilities: frozenset[Attribute]
     mechanisms: frozenset[int]
+    unwraps: Mapping[Attribute, bool] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,8 +141,8 @@ def passing_template(
 ) -> Template:
     """The exact attributes of a secret key that is in no key ring and lives for one turn.
 
-    `readable` is for the shared secret of an agreement alone: it is no key yet, but what a key
-    derivation function above makes keys of.
+    `readable` is for what is no key: the shared secret of an agreement, of which a key derivation
+    function above makes keys, and known data enciphered by a derivation.
     """
     return {
         **_template(ObjectClass.SECRET_KEY, _grant(may, by), destroyable=True),
@@ -145,6 +156,7 @@ def _template(object_class: ObjectClass, grant: Grant, *, destroyable: bool) -> 
     return {
         **_BASE[object_class],
         **{name: name in grant.capabilities for name in _CAPABILITIES[object_class]},
+        **({} if grant.unwraps is None else {Attribute.UNWRAP_TEMPLATE: grant.unwraps}),
         Attribute.ALLOWED_MECHANISMS: grant.mechanisms,
         Attribute.DESTROYABLE: destroyable,
         # The last: where a key is derived or unwrapped, SoftHSM takes nothing more after it.
@@ -153,7 +165,12 @@ def _template(object_class: ObjectClass, grant: Grant, *, destroyable: bool) -> 
 
 
 def _grant(capabilities: Iterable[Attribute], mechanisms: Iterable[Mechanism]) -> Grant:
-    return Grant(frozenset(capabilities), frozenset(int(mechanism) for mechanism in mechanisms))
+    may = frozenset(capabilities)
+    return Grant(
+        may,
+        frozenset(int(mechanism) for mechanism in mechanisms),
+        _UNWRAPPED if Attribute.UNWRAP in may else None,
+    )
 
 
 def _secret(
@@ -236,10 +253,23 @@ _ROLES: Final = (
     _secret(Usage.E0, Family.TDES, Mode.X, may=_ENCIPHER, by=_TDES),
     _secret(Usage.E1, Family.TDES, Mode.X, may=_DERIVE, by=_TDES_CHILD),
     _secret(Usage.E2, Family.TDES, Mode.X, may=_DERIVE, by=_TDES_CHILD),
-    # Key transport and agreement. The partner's half of an agreement does nothing in the token; it
+    # Key block protection keys. The keys that encipher and authenticate a key block (versions B, D
+    # and E) are derived from them in the token, and both directions derive the same way. The modes
+    # say which of them may be taken: see `hsm.mechanisms`.
+    *(
+        _secret(Usage.K1, family, mode, may=_DERIVE, by=by)
+        for family, by in ((Family.AES, _AES_CHILD), (Family.TDES, _TDES_CHILD))
+        for mode in (Mode.B, Mode.D, Mode.E)
+    ),
+    # Those of versions A and C are variants of one value, so two keys, and blocks are only opened.
+    _secret(Usage.K0, Family.TDES, Mode.D, may=_DECIPHER, by=_TDES),
+    _secret(Usage.M1, Family.TDES, Mode.V, may=_ENCIPHER, by=_TDES),
+    # Key transport and agreement. A key that comes under K0 lives for one turn; one that comes
+    # under K2 stays in the token. The partner's half of an agreement does nothing in the token; it
     # is kept there so that its check value is watched like any other. Roles are told apart by mode,
     # and E is that of the other public half (D1): only its owner can undo what is done under it.
     _pair(Usage.K0, Family.RSA, Mode.D, may=_UNWRAP, by=_OAEP),
+    _pair(Usage.K2, Family.RSA, Mode.D, may=_UNWRAP, by=_OAEP),
     _pair(Usage.K3, Family.EC, Mode.X, may=_DERIVE, by=_ECDH),
     _public(Usage.K3, Family.EC, Mode.E, may=(), by=_ECDH),
     _secret(Usage.M7, Family.HMAC, Mode.G, may=(Attribute.SIGN,), by=(Mechanism.SHA256_HMAC,)),

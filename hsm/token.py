@@ -7,20 +7,26 @@ Rules:
 - A refused login is never repeated: real HSMs count and lock. This module raises HsmLoginFailed
   and its callers remember it for the life of the process.
 - `close` logs the whole token out (C_Logout is token-wide), so the sessions of a process open and
-  close together.
+  close together. A session beside one that is logged in shares its login, and closes without a
+  logout.
 """
 
 import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-from pkcs11 import Session, Token
+from pkcs11 import Attribute, KeyType, Mechanism, Session, Token
 from pkcs11.exceptions import PKCS11Error, UserAlreadyLoggedIn
 
 from hsm import attributes
 from hsm.errors import Fault, HsmLoginFailed, TokenNotFound, return_value
 from hsm.module import Library
+from hsm.passing import NO_DEFAULTS, destroy
+from hsm.roles import passing_template
+
+_NEEDS_A_LOGIN: Final = passing_template((Attribute.ENCRYPT,), (Mechanism.AES_ECB,))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +81,29 @@ def open_session(token: Token, location: TokenLocation, *, read_write: bool = Fa
     return token.open(rw=read_write, attribute_mapper=mapper)
 
 
+def open_beside(session: Session) -> Session:
+    """A read-write session beside one that is logged in.
+
+    PKCS11Error when the token refuses, or when the login is lost: without it, private objects are
+    not there for a search, and only what needs a login tells that it is missing.
+    """
+    beside = session.token.open(rw=True, attribute_mapper=attributes.mapper())
+    try:
+        destroy(
+            beside.generate_key(
+                KeyType.AES, 128, capabilities=NO_DEFAULTS, template=dict(_NEEDS_A_LOGIN)
+            )
+        )
+    except PKCS11Error:
+        close_session(beside)
+        raise
+    return beside
+
+
 def close_session(session: Session) -> None:
-    """Log out and close. A session that is already gone is no error."""
+    """Log out and close; close alone what `open_beside` opened. A session that is already gone is
+    no error.
+    """
     try:
         session.close()
     except PKCS11Error:

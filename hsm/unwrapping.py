@@ -9,7 +9,7 @@ Rules:
   says what it was.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
@@ -27,7 +27,8 @@ GCM_IV_BYTES: Final = 12
 GCM_TAG_BYTES: Final = 16
 """Length of the only tag taken."""
 
-_TEMPLATE: Final = passing_template((Attribute.DECRYPT,), CONTENT)
+TEMPLATE: Final = passing_template((Attribute.DECRYPT,), CONTENT)
+"""What a content key is."""
 
 
 class ContentCipher(Protocol):
@@ -49,7 +50,26 @@ class _ContentKey(PassingKey):
         if len(iv) != GCM_IV_BYTES or len(sealed) < GCM_TAG_BYTES:
             raise HsmDataRefused
         parameter = GCMParams(bytes(iv), bytes(aad), GCM_TAG_BYTES * 8)
-        return self._use("decrypt", bytes(sealed), Mechanism.AES_GCM, parameter)
+        return self.use("decrypt", bytes(sealed), Mechanism.AES_GCM, parameter)
+
+
+def unwrap(
+    private: Any,
+    wrapped: bytes,
+    how: Invocation,
+    key_type: KeyType,
+    template: Mapping[Attribute, Any],
+) -> Any:
+    """C_UnwrapKey with nothing but our own template; the secret key that it makes."""
+    return private.unwrap_key(
+        ObjectClass.SECRET_KEY,
+        key_type,
+        wrapped,
+        mechanism=how.mechanism,
+        mechanism_param=how.parameter,
+        capabilities=NO_DEFAULTS,
+        template=template,
+    )
 
 
 @contextmanager
@@ -61,15 +81,7 @@ def unwrapped(
     HsmDataRefused when the key has another length than `algorithm` and the token tells (SoftHSM
     does not). PKCS11Error when the token fails or refuses the data.
     """
-    key = private.unwrap_key(
-        ObjectClass.SECRET_KEY,
-        KeyType.AES,
-        wrapped,
-        mechanism=how.mechanism,
-        mechanism_param=how.parameter,
-        capabilities=NO_DEFAULTS,
-        template=_TEMPLATE,
-    )
+    key = unwrap(private, wrapped, how, KeyType.AES, TEMPLATE)
     cipher = _ContentKey(key, Family.AES)
     try:
         length = read(key, Attribute.VALUE_LEN)

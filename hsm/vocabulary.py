@@ -23,7 +23,9 @@ class Usage(StrEnum):
     E2 = "E2"  # EMV issuer master key: secure messaging for integrity
     K0 = "K0"  # key encryption or wrapping
     K1 = "K1"  # key block protection key
+    K2 = "K2"  # asymmetric key for the transport of keys
     K3 = "K3"  # asymmetric key for key agreement or key wrapping
+    M1 = "M1"  # ISO 9797-1 MAC algorithm 1
     M3 = "M3"  # ISO 9797-1 MAC algorithm 3
     M6 = "M6"  # ISO 9797-1:2011 MAC algorithm 5, CMAC
     M7 = "M7"  # HMAC

@@ -10,8 +10,8 @@ import hashlib
 import hmac
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import TypeVar
 
@@ -21,17 +21,25 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.cmac import CMAC
+from pkcs11 import Attribute
 
-from hsm import agreement, derivation
-from hsm.device import DeviceStatus, KeyCipher, Step
+from hsm import agreement, check_values, derivation, key_blocks, orders
+from hsm.device import DeviceStatus, KeyBlockKeys, KeyBlockVersion, KeyCipher, KeySpec, Step
 from hsm.errors import (
+    CheckValueMismatch,
+    Finding,
     HsmDataRefused,
     HsmTimeout,
     HsmUnavailable,
+    InspectionFailed,
+    KeyDuplicated,
     OperationNotPermitted,
+    ProvisioningError,
+    Severity,
     UnknownKey,
 )
-from hsm.keyring import KeyEntry
+from hsm.keyring import KeyEntry, Keyring
 from hsm.mechanisms import (
     DIGEST_BYTES,
     JWA_PADDING,
@@ -40,6 +48,7 @@ from hsm.mechanisms import (
     longest_message,
     permits,
 )
+from hsm.recovery import is_same_key
 from hsm.unwrapping import GCM_IV_BYTES, ContentCipher
 from hsm.vocabulary import Algorithm, Family, Mode, Origin, State, Usage
 from pinvault.model import keys as model
@@ -113,7 +122,9 @@ class SoftwareDevice:
     """
 
     def __init__(self, keys: Iterable[Held]) -> None:
-        self._held = {each.entry.id: each for each in keys if each.entry.state is not State.RETIRED}
+        self._token = {each.entry.id: each for each in keys}
+        self._ring = Keyring(keys=tuple(each.entry for each in self._token.values()))
+        self._held = {entry.id: self._token[entry.id] for entry in self._ring.in_use}
         self._is_closed = False
         self.calls: Counter[str] = Counter()
         self.failure: type[Exception] | None = None
@@ -195,6 +206,63 @@ class SoftwareDevice:
             raise HsmDataRefused
         return work(_Passing(Family.AES, value, enciphers=False))
 
+    def with_key_block_keys(
+        self,
+        key_id: str,
+        version: KeyBlockVersion,
+        work: Callable[[KeyBlockKeys], ResultT],
+        *,
+        opens: bool,
+        timeout: float,
+    ) -> ResultT:
+        each = self._permitted(Operation.OPEN_BLOCK if opens else Operation.MAKE_BLOCK, key_id)
+        key_blocks.check(version, each.entry.algorithm)
+        self._reach("with_key_block_keys", timeout)
+        assert isinstance(each.secret, bytes)
+        return work(_BlockKeys(each.entry.algorithm, each.secret, version, opens=opens))
+
+    def generate(self, spec: KeySpec, *, timeout: float) -> KeyEntry:
+        entry = orders.generation(spec).entry
+        self._begin("generate", entry, timeout)
+        return self._keep(entry, _drawn(entry.algorithm))
+
+    def load_secret(
+        self, spec: KeySpec, value: bytes, *, check_value: str | None, timeout: float
+    ) -> KeyEntry:
+        entry = orders.secret(spec, value, check_value=check_value).entry
+        self._begin("load_secret", entry, timeout)
+        return self._keep(entry, bytes(value), check_value)
+
+    def load_public(self, spec: KeySpec, spki: bytes, *, timeout: float) -> KeyEntry:
+        entry = orders.public(spec, spki).entry
+        self._begin("load_public", entry, timeout)
+        return self._keep(entry, serialization.load_der_public_key(spki))
+
+    def unwrap_secret(
+        self, key_id: str, wrapped: bytes, spec: KeySpec, *, check_value: str | None, timeout: float
+    ) -> KeyEntry:
+        under = self._permitted(Operation.LOAD, key_id)
+        entry = orders.wrapped(spec, wrapped, under.entry, check_value=check_value).entry
+        self._begin("unwrap_secret", entry, timeout)
+        value = _open(under, wrapped, JWA_PADDING[under.entry.jwa or ""])
+        if len(value) * 8 != entry.algorithm.bits:
+            raise HsmDataRefused
+        return self._keep(entry, value, check_value)
+
+    def adopt(self, keyring: Keyring, *, timeout: float) -> tuple[Finding, ...]:
+        self._reach("adopt", timeout)
+        findings = [
+            *(finding for entry in keyring.in_use for finding in self._inspect(entry)),
+            *(finding for each in self._token.values() for finding in self._judge(each, keyring)),
+        ]
+        if any(finding.severity is Severity.STOP for finding in findings):
+            raise InspectionFailed(tuple(findings))
+        self._held = {
+            entry.id: replace(self._token[entry.id], entry=entry) for entry in keyring.in_use
+        }
+        self._ring = keyring
+        return tuple(findings)
+
     def agree(self, key_id: str, peer: bytes, *, timeout: float) -> bytes:
         each = self._permitted(Operation.AGREE, key_id)
         point = agreement.point(peer)
@@ -239,6 +307,55 @@ class SoftwareDevice:
 
     def close(self) -> None:
         self._is_closed = True
+
+    def _begin(self, name: str, entry: KeyEntry, timeout: float) -> None:
+        if any(entry.id == each.id for each in self._ring.keys):
+            raise ProvisioningError("the key ring has a key of this id", key=entry.id)
+        self._reach(name, timeout)
+
+    def _keep(self, entry: KeyEntry, secret: Secret, check_value: str | None = None) -> KeyEntry:
+        """Put a key into the token, or adopt the one that an earlier attempt left there."""
+        entry = measured(Held(entry=entry, secret=secret))
+        if not orders.is_promised(entry, entry.check_value, check_value):
+            raise CheckValueMismatch(key=entry.id)
+        loaded = entry.origin is Origin.IMPORTED
+        if loaded:
+            self._refuse_duplicate(entry)
+        there = self._token.setdefault(entry.id, Held(entry=entry, secret=secret))
+        if _shape(there.entry) != _shape(entry):
+            raise ProvisioningError("another object has the id", key=entry.id)
+        found = measured(Held(entry=entry, secret=there.secret))
+        if loaded and found != entry:
+            raise ProvisioningError("another object has the id", key=entry.id)
+        return found
+
+    def _refuse_duplicate(self, entry: KeyEntry) -> None:
+        for other in (measured(self._token[each.id]) for each in self._ring.keys):
+            is_family = other.algorithm.family is entry.algorithm.family
+            if is_family and other.check_value == entry.check_value:
+                raise KeyDuplicated(key=entry.id, other=other.id)
+
+    def _inspect(self, entry: KeyEntry) -> Iterator[Finding]:
+        """What differs between an entry that is new or changed and the key in the token."""
+        known, there = self._held.get(entry.id), self._token.get(entry.id)
+        if known is not None and is_same_key(entry, known.entry):
+            return
+        if there is None:
+            yield _finding(entry.id, f"{entry.role.operative.name} objects", "1", "0")
+        elif not is_same_key(entry, there.entry):
+            yield _finding(entry.id, "check value", entry.check_value, there.entry.check_value)
+
+    def _judge(self, each: Held, keyring: Keyring) -> Iterator[Finding]:
+        """What a key means that is in the token and not in the ring."""
+        entry = each.entry
+        if any(entry.id == named.id for named in keyring.keys):
+            return
+        is_left = entry.id in self._held
+        for danger in (Attribute.DERIVE, Attribute.UNWRAP):
+            if entry.role.permits(danger):
+                severity = Severity.WARNING if is_left else Severity.STOP
+                yield _finding(entry.id, danger.name, "False", "True", severity)
+        yield _finding(entry.id, "object", "named in the key ring", "not named", Severity.WARNING)
 
     def _permitted(self, operation: Operation, key_id: str) -> Held:
         each = self._held.get(key_id)
@@ -300,15 +417,128 @@ class _Passing:
         return cipher.update(bytes(blocks))
 
 
+class _BlockKeys:
+    """KBEK and KBAK of one call, by the CMAC of `cryptography`."""
+
+    def __init__(
+        self, algorithm: Algorithm, kbpk: bytes, version: KeyBlockVersion, *, opens: bool
+    ) -> None:
+        self._family = algorithm.family
+        self._counts = version is KeyBlockVersion.E
+        self._opens = opens
+        kind = {128: 2, 192: 3, 256: 4} if self._family is Family.AES else {128: 0, 192: 1}
+        size = self._family.block_size
+
+        def derived(usage: int) -> bytes:
+            rest = bytes([0, usage, 0, 0, kind[algorithm.bits]]) + algorithm.bits.to_bytes(2)
+            blocks = range(1, -(-len(kbpk) // size) + 1)
+            value = b"".join(_cmac(self._family, kbpk, bytes([n]) + rest) for n in blocks)
+            return value[: len(kbpk)]
+
+        self._kbek, self._kbak = derived(2 if self._counts else 0), derived(1)
+
+    def mac(self, data: bytes) -> bytes:
+        return _cmac(self._family, self._kbak, bytes(data))
+
+    def encipher(self, data: bytes, *, iv: bytes) -> bytes:
+        if self._opens:
+            raise OperationNotPermitted
+        return self._cipher(data, iv).encryptor().update(bytes(data))
+
+    def decipher(self, data: bytes, *, iv: bytes) -> bytes:
+        if not self._opens:
+            raise OperationNotPermitted
+        return self._cipher(data, iv).decryptor().update(bytes(data))
+
+    def _cipher(self, data: bytes, iv: bytes) -> Cipher:
+        size = self._family.block_size
+        if not data or len(iv) != size or (len(data) % size and not self._counts):
+            raise ValueError("the data are not whole blocks, or the vector is not one")
+        mode = modes.CTR(bytes(iv)) if self._counts else modes.CBC(bytes(iv))
+        return Cipher(_algorithm(self._family, self._kbek), mode)
+
+
+def _cmac(family: Family, value: bytes, data: bytes) -> bytes:
+    cmac = CMAC(_algorithm(family, value))
+    cmac.update(data)
+    return cmac.finalize()
+
+
+def measured(each: Held) -> KeyEntry:
+    """The entry with the check values of its key."""
+    entry, secret = each.entry, each.secret
+    if not isinstance(secret, bytes):
+        spki = _public(each).public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        return replace(entry, check_value=_hex(check_values.public_key(spki)))
+    family = entry.algorithm.family
+    if family is Family.HMAC:
+        value = check_values.hmac_sha256(lambda data: hmac.digest(secret, data, "sha256"))
+        return replace(entry, check_value=_hex(value))
+
+    def encipher(blocks: bytes) -> bytes:
+        return _ecb(each).encryptor().update(blocks)
+
+    short = check_values.tdes if family is Family.TDES else check_values.aes
+    zeros = bytes(family.block_size)
+    decipher = _ecb(each).decryptor().update(zeros)[:3] if entry.role.only_deciphers else None
+    child = _cipher(family, encipher(bytes(16))) if entry.role.only_derives else None
+    derivation = child.encryptor().update(zeros)[:3] if child else None
+    return replace(
+        entry,
+        check_value=_hex(short(encipher)),
+        decipher_check_value=decipher and _hex(decipher),
+        derivation_check_value=derivation and _hex(derivation),
+    )
+
+
+def _shape(entry: KeyEntry) -> tuple[object, ...]:
+    """What a token knows of a key besides its value."""
+    return entry.algorithm, entry.role.grants, entry.origin, entry.destroyable
+
+
+def _hex(value: bytes) -> str:
+    return value.hex().upper()
+
+
+def _drawn(algorithm: Algorithm) -> Secret:
+    """A key as a token would draw it, except that RSA keys are all of 2048 bits, for speed."""
+    match algorithm.family:
+        case Family.RSA:
+            return rsa.generate_private_key(65537, 2048)
+        case Family.EC:
+            return ec.generate_private_key(ec.SECP256R1())
+        case _:
+            return secrets.token_bytes(algorithm.bits // 8)
+
+
+def _finding(
+    key_id: str, attribute: str, expected: str, found: str, severity: Severity = Severity.STOP
+) -> Finding:
+    return Finding(
+        key_id=key_id,
+        attribute=attribute,
+        expected=expected,
+        found=found,
+        remedy="bring token and key ring together",
+        severity=severity,
+    )
+
+
 def _ecb(each: Held) -> Cipher:
     assert isinstance(each.secret, bytes)
     return _cipher(each.entry.algorithm.family, each.secret)
 
 
 def _cipher(family: Family, value: bytes) -> Cipher:
+    return Cipher(_algorithm(family, value), modes.ECB())
+
+
+def _algorithm(family: Family, value: bytes) -> algorithms.AES | TripleDES:
     if family is Family.AES:
-        return Cipher(algorithms.AES(value), modes.ECB())
-    return Cipher(TripleDES(value if len(value) == 24 else value + value[:8]), modes.ECB())
+        return algorithms.AES(value)
+    return TripleDES(value if len(value) == 24 else value + value[:8])
 
 
 def _open(each: Held, sealed: bytes, chosen: RsaPadding) -> bytes:

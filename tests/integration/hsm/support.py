@@ -1,14 +1,18 @@
 """What tests need on real SoftHSM tokens: known keys, and ways past the rules to plant faults."""
 
 import ctypes
+import shutil
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
+from pathlib import Path
 
 import pkcs11
 from cryptography.hazmat.primitives.asymmetric import rsa
+from pkcs11 import Attribute
 
-from hsm import softhsm, token
+from hsm import orders, softhsm, token
+from hsm.attributes import KEY_TYPES
 from hsm.keyring import Algorithm, KeyEntry, Keyring, Mode, Usage
 from hsm.module import Library
 from hsm.provisioning import KeySpec
@@ -40,6 +44,16 @@ def leave_library(module):
             loaded.finalize()
 
 
+def copied(made: softhsm.DevelopmentToken, root: Path) -> softhsm.DevelopmentToken:
+    """The same token in another place."""
+    home = made.configuration.parent
+    shutil.copytree(home, root)
+    configuration = root / made.configuration.name
+    configuration.write_text(configuration.read_text().replace(str(home), str(root)))
+    location = replace(made.location, pin_file=root / made.location.pin_file.name)
+    return softhsm.DevelopmentToken(location=location, configuration=configuration)
+
+
 def use(monkeypatch, made):
     for name, value in made.environment.items():
         monkeypatch.setenv(name, value)
@@ -47,11 +61,11 @@ def use(monkeypatch, made):
 
 @dataclass(frozen=True)
 class Provisioned:
-    """A token with a key of every role, its key ring, and the partner's private key."""
+    """A token with keys, its key ring, and a partner's private key."""
 
     token: softhsm.DevelopmentToken
     keyring: Keyring
-    partner: rsa.RSAPrivateKey
+    partner: rsa.RSAPrivateKey | None
 
     @property
     def location(self):
@@ -68,6 +82,19 @@ def raw_session(location):
     finally:
         token.close_session(session)
         library.close()
+
+
+def put(session, entry, changes):
+    """A secret or public key past all rules: the template of its role, with changes."""
+    operative = entry.role.operative
+    return session.create_object(
+        {
+            Attribute.CLASS: operative,
+            Attribute.KEY_TYPE: KEY_TYPES[entry.algorithm],
+            **orders.template(entry, operative),
+            **changes,
+        }
+    )
 
 
 def cryptoki(location) -> ctypes.CDLL:

@@ -150,6 +150,27 @@ def test_halves_of_a_pair_are_inspected_each(new_token):
     assert set(found) == attributes | probes | {"check value"}
 
 
+def test_a_transport_pair_that_unwraps_into_the_open_stops_the_start(new_token):
+    location = new_token()
+    entry = spec("transport", "K0", "RSA_2048", "D", jwa="RSA-OAEP").entry(Origin.GENERATED)
+    private = template(entry, ObjectClass.PRIVATE_KEY)
+    del private[Attribute.UNWRAP_TEMPLATE]
+    with raw_session(location) as session:
+        session.generate_keypair(
+            KeyType.RSA,
+            2048,
+            capabilities=MechanismFlag(0),
+            public_template=template(entry, ObjectClass.PUBLIC_KEY),
+            private_template=private,
+        )
+    found = findings_of(location, ring(entry), entry.id)
+    del found["check value"]
+    assert set(found) == {"unwrapping into the open", "unwrapping what can be wrapped"}
+    for finding in found.values():
+        assert (finding.expected, finding.found) == ("refused", "permitted")
+        assert "provision it again" in finding.remedy
+
+
 def test_probes_bite_on_a_key_from_the_default_template(new_token):
     location = new_token()
     entry = replace(spec("zpk", "P0", "AES_256", "E").entry(Origin.GENERATED), check_value="0" * 10)
@@ -316,8 +337,9 @@ def test_provisioning_refuses_what_it_cannot_make_well(new_token):
     location = new_token()
     made = provisioning.generate(location, spec("zpk", "P0", "TDES_2KEY", "E"))
     assert (made.origin, made.mode, len(made.check_value)) == (Origin.GENERATED, Mode.E, 6)
+    assert provisioning.generate(location, spec("zpk", "P0", "TDES_2KEY", "E")) == made
     refused = [
-        (spec("zpk", "P0", "TDES_2KEY", "E"), "id is taken"),
+        (spec("zpk", "P0", "TDES_2KEY", "B"), "another object has the id"),
         (spec("zpk-in", "P0", "AES_128", "D"), "only be imported"),
         (spec("partner", "D1", "RSA_2048", "E"), "cannot be generated here"),
         (spec("odd", "V1", "TDES_2KEY", "E"), "no role"),

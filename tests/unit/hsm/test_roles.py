@@ -1,5 +1,7 @@
 """Roles: one purpose each, every capability written out, and nothing that gives keys away."""
 
+import ctypes
+import gc
 import struct
 
 import pytest
@@ -73,7 +75,9 @@ def test_the_letter_of_the_mode_is_what_the_key_may_do(role, object_class, templ
 
 
 # A PIN verification key makes and compares values by enciphering, and so do TDES keys from which a
-# token cannot derive. A wrapped key is unwrapped, not deciphered. A partner's half does nothing.
+# token cannot derive. A wrapped key is unwrapped, not deciphered. A partner's half does nothing. A
+# key block protection key derives, whichever way its blocks go, and one of a former version makes
+# its MACs by enciphering.
 OTHERS = {
     **{
         (usage, Family.TDES, mode): {Attribute.ENCRYPT}
@@ -84,6 +88,13 @@ OTHERS = {
     (Usage.E0, Family.TDES, Mode.X): {Attribute.ENCRYPT},
     (Usage.K0, Family.RSA, Mode.D): {Attribute.UNWRAP},
     (Usage.K3, Family.EC, Mode.E): set(),
+    **{
+        (Usage.K1, family, mode): {Attribute.DERIVE}
+        for family in (Family.AES, Family.TDES)
+        for mode in (Mode.B, Mode.D, Mode.E)
+    },
+    (Usage.K2, Family.RSA, Mode.D): {Attribute.UNWRAP},
+    (Usage.M1, Family.TDES, Mode.V): {Attribute.ENCRYPT},
 }
 
 
@@ -92,6 +103,19 @@ def test_a_key_that_gives_keys_does_nothing_else():
         for grant in role.grants.values():
             if grant.capabilities & {Attribute.DERIVE, Attribute.UNWRAP}:
                 assert len(grant.capabilities) == len(grant.mechanisms) == 1
+
+
+@pytest.mark.parametrize(("role", "object_class", "template"), TEMPLATES)
+def test_what_unwraps_makes_no_key_that_can_be_had(role, object_class, template):
+    made = template.get(Attribute.UNWRAP_TEMPLATE)
+    if not template.get(Attribute.UNWRAP):
+        assert made is None
+        return
+    assert made == {Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False}
+    # A token may want each of them in the caller's template: all that is unwrapped must have them.
+    assert made.items() <= passing_template((), (Mechanism.AES_ECB,)).items()
+    for other, of, kept in TEMPLATES:
+        assert of is not ObjectClass.SECRET_KEY or made.items() <= kept.items(), other
 
 
 @pytest.mark.parametrize("readable", [False, True])
@@ -140,6 +164,20 @@ def test_a_vendors_own_class_and_type_stay_numbers():
     assert mapping.unpack_attributes(Attribute.KEY_TYPE, vendors_own) == 0x80000001
     packed = mapping.pack_attribute(Attribute.CLASS, ObjectClass.SECRET_KEY)
     assert mapping.unpack_attributes(Attribute.CLASS, packed) is ObjectClass.SECRET_KEY
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [{}, {Attribute.SENSITIVE: True}, {Attribute.SENSITIVE: False, Attribute.EXTRACTABLE: True}],
+)
+def test_a_template_in_a_template_points_to_its_values(wanted):
+    packed = attributes.mapper().pack_attribute(Attribute.UNWRAP_TEMPLATE, wanted)
+    gc.collect()
+    read = {
+        Attribute(kind): ctypes.string_at(address, length) == b"\1"
+        for kind, address, length in struct.iter_unpack("LPL", packed)
+    }
+    assert read == wanted
 
 
 def test_a_finding_shows_what_was_found():
