@@ -8,6 +8,7 @@ Rules:
 - `reinitialize` invalidates every session and object handle of the process.
 """
 
+import ctypes
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,16 @@ from pkcs11._pkcs11 import lib as CryptokiLibrary  # noqa: N812  a class with a 
 from pkcs11.exceptions import PKCS11Error
 
 from hsm.errors import ModuleUnusable
+
+
+class _Functions(ctypes.Structure):
+    """The beginning of CK_FUNCTION_LIST (PKCS#11 v2.40 base, 3.7)."""
+
+    _fields_ = (
+        ("version", ctypes.c_ubyte * 2),
+        ("initialize", ctypes.c_void_p),
+        ("finalize", ctypes.CFUNCTYPE(ctypes.c_ulong, ctypes.c_void_p)),
+    )
 
 
 class Library:
@@ -74,9 +85,20 @@ class Library:
         try:
             self._cryptoki.initialize()
         except PKCS11Error as error:
-            # A C_Finalize that failed, or a C_Initialize whose answer was lost: it is as wanted.
             if not str(error).startswith("Initialisation error (already initialized)"):
                 raise
+        else:
+            return
+        # C_Finalize failed, or the answer of C_Initialize was lost. python-pkcs11 takes the library
+        # for finalised then and would never finalise it again.
+        self._finalize()
+        self._cryptoki.initialize()
+
+    def _finalize(self) -> None:
+        """C_Finalize past python-pkcs11, whatever it answers."""
+        listed = ctypes.POINTER(_Functions)()
+        if ctypes.CDLL(str(self.path)).C_GetFunctionList(ctypes.byref(listed)) == 0:
+            listed.contents.finalize(None)
 
     def close(self) -> None:
         """C_Finalize. A library that another party has already finalised is no error."""

@@ -4,20 +4,27 @@ The ladder: call, call again, find the key again, open a new session, reinitiali
 Each fault enters it at the rung that can mend it; each rung is tried once.
 
 Rules:
-- Every operation of this package gives the same result when repeated, so repeating is safe.
+- Every operation of this package gives the same result when repeated, so repeating is safe. Making
+  a key is no exception: what an interrupted attempt left is adopted (see `hsm.orders`).
+- A token that refuses to make a key is no lost token, as long as it gives a known answer.
 - No handle survives a rung: keys are found again, and their check values and attributes compared,
-  before they are used. A key that is not what it was is sealed for the life of the process.
-- A fault that bad data can cause is counted against the device only after a known answer has failed
-  too: SoftHSM answers bad RSA padding with CKR_GENERAL_ERROR, the code of a dead token.
+  before they are used. A key that is not what it was is sealed until its entry is another.
+- Only the caller's own task can tell of data or permission. What fails while a session is opened
+  or a key found again is the device's fault, whatever its return value says.
+- A fault that bad data can cause is counted against the device only after the known answer of the
+  key has failed too: SoftHSM answers bad RSA padding with CKR_GENERAL_ERROR, the code of a dead
+  token.
 - A key that is lost while the device answers is sealed, and tried again after a pause; the others
-  serve. A device that stays lost opens the breaker: calls fail at once until the pause is over, and
-  the next call is the trial. Pauses double up to a bound.
+  serve. A trial of it costs them their session, so its pauses double up to a bound.
+- A device that stays lost opens the breaker: calls fail at once until the pause is over, and the
+  next call is the trial. That pause stays short: once the device is back, all serve within it.
 - A refused login is final: nothing in this process tries again.
 - All of this runs inside the lane, so one thread at a time.
 """
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from enum import IntEnum, StrEnum
 from typing import Final, TypeVar
 
@@ -38,12 +45,9 @@ from hsm.errors import (
 )
 from hsm.keyring import KeyEntry, Keyring
 from hsm.module import Library
+from hsm.pauses import Pause
 from hsm.vocabulary import Family
 
-FIRST_PAUSE: Final = 0.5
-"""Seconds before the first trial of what was lost."""
-LONGEST_PAUSE: Final = 30.0
-"""Seconds that pauses grow to, by doubling."""
 _LIVENESS_BITS: Final = 64
 _COST: Final = (Family.TDES, Family.AES, Family.HMAC, Family.EC, Family.RSA)
 
@@ -78,6 +82,8 @@ _ENTRY: Final = {
     Fault.SESSION: Rung.SESSION,
     Fault.LIBRARY: Rung.LIBRARY,
 }
+_DOUBTS: Final = frozenset({Fault.UNCLEAR, Fault.REFUSAL})
+"""Faults that bad data can cause too."""
 _LOGIN_REFUSED: Final = "the token refused the login and is not tried again"
 _ABSENT: Final = ReturnValue(-2, "the key is absent", Fault.HANDLE)
 _CHANGED: Final = ReturnValue(-4, "the key is changed", Fault.SESSION)
@@ -98,15 +104,13 @@ class Link:
     ) -> None:
         self._library = library
         self._location = location
-        self._entries = sorted(
-            keyring.in_use, key=lambda entry: _COST.index(entry.algorithm.family)
-        )
+        self._entries = _cheapest_first(keyring.in_use)
         self._clock = clock
         self._review = review
         self._session: Session | None = None
         self._keys: dict[str, keys.LiveKey] = {}
-        self._sealed: dict[str, _Pause] = {}
-        self._breaker = _Pause()
+        self._sealed: dict[str, Pause] = {}
+        self._breaker = Pause()
         self._is_recovering = False
         self._login_refused = False
         self._turn = 0
@@ -152,6 +156,53 @@ class Link:
         if session is not None:
             token.close_session(session)
 
+    def close(self) -> None:
+        """Disconnect, and leave the library."""
+        self.disconnect()
+        self._library.close()
+
+    def name(self, entries: Iterable[KeyEntry]) -> None:
+        """From now on these are the keys. What is known of a key holds as long as it is the same;
+        all that was known of others is forgotten.
+        """
+        former, named = self._entries, _cheapest_first(entries)
+        self._keys = {
+            key_id: replace(live, entry=named[key_id])
+            for key_id, live in self._keys.items()
+            if key_id in named and is_same_key(named[key_id], live.entry)
+        }
+        self._sealed = {
+            key_id: pause
+            for key_id, pause in self._sealed.items()
+            if key_id in named and is_same_key(named[key_id], former[key_id])
+        }
+        self._entries = named
+
+    def check_mechanisms(self, keyring: Keyring) -> None:
+        """MechanismMissing when the token lacks what this key ring needs."""
+        self._climb(lambda: inspection.check_mechanisms(self._opened().token, keyring), None)
+
+    def beside(
+        self,
+        task: Callable[[Session], ResultT],
+        *,
+        under: KeyEntry | None = None,
+        blames_data: bool = False,
+    ) -> ResultT:
+        """The result of `task` in a read-write session of its own, climbing the ladder as `perform`
+        does, with the same errors. `under` is the key of the ring that it uses, if any.
+        """
+        if under is not None and self._sealed:
+            self._refuse_sealed(under)
+        return self._climb(lambda: self._in_a_session(task), under, blames_data=blames_data)
+
+    def _in_a_session(self, task: Callable[[Session], ResultT]) -> ResultT:
+        session = token.open_beside(self._opened())
+        try:
+            return task(session)
+        finally:
+            token.close_session(session)
+
     def perform(
         self, entry: KeyEntry, task: KeyTask[ResultT], *, blames_data: bool = False
     ) -> ResultT:
@@ -168,7 +219,7 @@ class Link:
 
     def _refuse_sealed(self, entry: KeyEntry) -> None:
         pause = self._sealed.get(entry.id)
-        if pause is not None and pause.is_running(self._clock()):
+        if pause and pause.is_running(self._clock()) and self._entries.get(entry.id) is entry:
             raise KeySealed(key=entry.id)
 
     def random(self, length: int) -> bytes:
@@ -183,7 +234,7 @@ class Link:
         self.random(_LIVENESS_BITS // 8)
         if not self._entries:
             return
-        entry = self._entries[self._turn % len(self._entries)]
+        entry = tuple(self._entries.values())[self._turn % len(self._entries)]
         self._turn += 1
         try:
             self.perform(entry, _demand_authentic)
@@ -196,27 +247,34 @@ class Link:
     ) -> ResultT:
         self.check_open()
         rung = Rung.LIBRARY if self._breaker.is_set else Rung.CALL
+        seen: list[ReturnValue] = []
         try:
             while True:
-                outcome = self._try(rung, task, entry)
+                outcome = self._try(rung, task, entry, seen)
                 if not isinstance(outcome, _Failed):
                     self._recovered(entry)
                     return outcome
-                rung = self._next(rung, outcome.value, entry, blames_data=blames_data)
+                rung = self._next(rung, outcome.value, entry, seen, blames_data=blames_data)
+                seen.append(outcome.value)
                 self._is_recovering = rung > Rung.RETRY
         finally:
             self._is_recovering = False
 
     def _try(
-        self, rung: Rung, task: Callable[[], ResultT], entry: KeyEntry | None
+        self,
+        rung: Rung,
+        task: Callable[[], ResultT],
+        entry: KeyEntry | None,
+        seen: Sequence[ReturnValue],
     ) -> "ResultT | _Failed":
         """One rung and the task. Errors of the library end here, and with them what they hold."""
         try:
             if rung > Rung.RETRY:
-                self._step(rung, entry)
+                with _on_the_way():
+                    self._step(rung, entry)
             return task()
-        except PKCS11Error as error:
-            return _Failed(return_value(error))
+        except (PKCS11Error, _OnTheWay) as error:
+            return _Failed(error.value if isinstance(error, _OnTheWay) else return_value(error))
         except keys.KeyAbsent:
             return _Failed(_ABSENT)
         except TokenNotFound:
@@ -224,15 +282,16 @@ class Link:
         except keys.KeyChanged:
             # What a failing device does not tell of a key reads as absent: only a second look, in
             # a new session, is believed.
-            if rung < Rung.SESSION:
+            if _CHANGED not in seen:
                 return _Failed(_CHANGED)
+            if entry is None:
+                raise
             sealed = entry
         except HsmLoginFailed:
             sealed = None
         if sealed is None:
             raise HsmUnavailable(_LOGIN_REFUSED)
-        self._sealed[sealed.id] = _Pause.for_ever()
-        self._keys.pop(sealed.id, None)
+        self._seal(sealed, Pause.for_ever())
         raise KeySealed("the key in the token is not the key of the key ring", key=sealed.id)
 
     def _step(self, rung: Rung, entry: KeyEntry | None) -> None:
@@ -249,7 +308,13 @@ class Link:
                 return
 
     def _next(
-        self, rung: Rung, value: ReturnValue, entry: KeyEntry | None, *, blames_data: bool
+        self,
+        rung: Rung,
+        value: ReturnValue,
+        entry: KeyEntry | None,
+        seen: Sequence[ReturnValue],
+        *,
+        blames_data: bool,
     ) -> Rung:
         """The rung that follows a failure, or the error with which the climb ends."""
         if value.fault is Fault.DATA:
@@ -257,9 +322,13 @@ class Link:
         if value.fault is Fault.LOGIN:
             self._login_refused = True
             raise HsmUnavailable(_LOGIN_REFUSED)
-        unclear = value.fault in (Fault.UNCLEAR, Fault.REFUSAL)
-        if blames_data and unclear and rung >= Rung.RETRY and self._is_sound(None):
-            raise HsmDataRefused
+        if blames_data and value.fault in _DOUBTS:
+            is_second = any(each.fault in _DOUBTS for each in seen)
+            if (is_second or rung is Rung.LIBRARY) and self._is_proved(entry):
+                if not is_second:
+                    return Rung.RETRY
+                self._recovered(entry)
+                raise HsmDataRefused
         if value.fault is Fault.REFUSAL and rung >= Rung.FIND:
             raise HsmConfigurationError(
                 "the token does not permit the operation", reason=value.name
@@ -267,51 +336,67 @@ class Link:
         following = max(_ENTRY[value.fault], Rung(rung + 1))
         lost = value is _ABSENT and rung >= Rung.SESSION
         if entry is not None and (lost or following is Rung.FALLEN) and self._is_sound(entry):
-            raise self._seal(entry)
+            pause = self._sealed.get(entry.id, Pause())
+            self._seal(entry, pause.longer(self._clock()))
+            raise KeySealed(key=entry.id)
         if following is Rung.FALLEN:
-            self._breaker = self._breaker.longer(self._clock())
+            self._breaker = Pause().longer(self._clock())
             raise HsmUnavailable(reason=value.name)
         return following
 
-    def _seal(self, entry: KeyEntry) -> KeySealed:
-        pause = self._sealed.get(entry.id, _Pause())
-        self._sealed[entry.id] = pause.longer(self._clock())
-        self._keys.pop(entry.id, None)
-        return KeySealed(key=entry.id)
+    def _seal(self, entry: KeyEntry, pause: Pause) -> None:
+        """Seal a key, unless another ring names it: what it is there says nothing about it here."""
+        if self._entries.get(entry.id) is entry:
+            self._sealed[entry.id] = pause
+            self._keys.pop(entry.id, None)
 
     def _recovered(self, entry: KeyEntry | None) -> None:
         if self._breaker.is_set:
-            self._breaker = _Pause()
-        if entry is not None and self._sealed:
+            self._breaker = Pause()
+        if entry is not None and self._sealed and self._entries.get(entry.id) is entry:
             self._sealed.pop(entry.id, None)
+
+    def _is_proved(self, entry: KeyEntry | None) -> bool:
+        """Whether the key itself gives its known answer; without one, whether the device does."""
+        if entry is None:
+            return self._is_sound(None)
+        try:
+            return keys.is_authentic(self._live(entry))
+        except (PKCS11Error, _OnTheWay, keys.KeyAbsent, keys.KeyChanged):
+            return False
 
     def _is_sound(self, besides: KeyEntry | None) -> bool:
         """Whether the device gives a known answer, by the cheapest key other than `besides`."""
         if self._session is None:
             return False
-        for entry in self._entries:
+        for entry in self._entries.values():
             if entry == besides or entry.id in self._sealed:
                 continue
             try:
                 return keys.is_authentic(self._live(entry))
             except (keys.KeyAbsent, keys.KeyChanged):
                 continue
-            except PKCS11Error:
+            except (PKCS11Error, _OnTheWay):
                 return False
         return False
 
     def _live(self, entry: KeyEntry) -> keys.LiveKey:
         """The key in this session; found and proved first if it is not known here."""
         live = self._keys.get(entry.id)
-        if live is None:
-            session = self._opened()
-            # Searching a dead session leaves python-pkcs11 an operation it cannot end; drawing a
-            # random number fails cleanly.
-            session.generate_random(_LIVENESS_BITS)
-            live = keys.locate(session, entry)
-            if self._review and inspection.review(live):
-                raise keys.KeyChanged(key=entry.id)
+        if live is None or live.entry is not entry:
+            with _on_the_way():
+                live = self._find(entry)
             self._keys[entry.id] = live
+        return live
+
+    def _find(self, entry: KeyEntry) -> keys.LiveKey:
+        session = self._opened()
+        # Searching a dead session leaves python-pkcs11 an operation it cannot end; drawing a
+        # random number fails cleanly.
+        session.generate_random(_LIVENESS_BITS)
+        live = keys.locate(session, entry)
+        if self._review and inspection.review(entry, live.objects):
+            raise keys.KeyChanged(key=entry.id)
         return live
 
     def _opened(self) -> Session:
@@ -329,30 +414,37 @@ class _Failed:
         self.value = value
 
 
-class _Pause:
-    """When something lost may be tried again, and how long the last pause was. Immutable."""
+class _OnTheWay(Exception):
+    """A failure before the caller's task began: it tells of the device alone."""
 
-    __slots__ = ("_length", "_until")
+    def __init__(self, value: ReturnValue) -> None:
+        self.value = value
 
-    def __init__(self, until: float = -math.inf, length: float = 0.0) -> None:
-        self._until = until
-        self._length = length
 
-    @classmethod
-    def for_ever(cls) -> "_Pause":
-        return cls(math.inf, math.inf)
+@contextmanager
+def _on_the_way() -> Iterator[None]:
+    """Read what fails in here as a fault of the device, unless the table says what mends it."""
+    try:
+        yield
+    except PKCS11Error as error:
+        value = return_value(error)
+    else:
+        return
+    speaks_of_the_call = value.fault is Fault.DATA or value.fault in _DOUBTS
+    raise _OnTheWay(replace(value, fault=Fault.SESSION) if speaks_of_the_call else value)
 
-    @property
-    def is_set(self) -> bool:
-        """Whether something is lost at all."""
-        return self._length > 0
 
-    def is_running(self, now: float) -> bool:
-        return now < self._until
+def is_same_key(entry: KeyEntry, other: KeyEntry) -> bool:
+    """Whether two entries differ in the life of the key alone: in its state and its dates."""
+    return other == replace(
+        entry, state=other.state, valid_from=other.valid_from, valid_until=other.valid_until
+    )
 
-    def longer(self, now: float) -> "_Pause":
-        length = min(max(self._length * 2, FIRST_PAUSE), LONGEST_PAUSE)
-        return _Pause(now + length, length)
+
+def _cheapest_first(entries: Iterable[KeyEntry]) -> dict[str, KeyEntry]:
+    """Entries by id, those first that are the cheapest to try."""
+    by_cost = sorted(entries, key=lambda entry: _COST.index(entry.algorithm.family))
+    return {entry.id: entry for entry in by_cost}
 
 
 def _demand_authentic(live: keys.LiveKey) -> None:

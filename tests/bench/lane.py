@@ -94,9 +94,9 @@ def measure(config: Path) -> dict[str, list[float]]:
 def _decipher_by_lock(device: Device, lock: threading.Lock) -> bytes:
     """Do what the lane's leader does, for one caller at a time."""
     device._link.check_open()
-    group = device._permitted(Operation.DECIPHER, KEY)
+    group = device._serving.permitted(Operation.DECIPHER, KEY)
     with lock:
-        (outcome,) = device._run(group, [DATA])
+        (outcome,) = device._turns.run(group, [DATA])
     return outcome
 
 

@@ -1,24 +1,26 @@
-"""One token behind the shim, and devices that reach it through nothing else."""
+"""Two tokens behind the shim, and devices that reach them through nothing else."""
 
 import ctypes
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from hsm import provisioning, softhsm
 from hsm.device import Device
-from hsm.keyring import Keyring
+from hsm.keyring import KeyEntry, Keyring
 from hsm.token import TokenLocation
+from tests.chaos import works
 from tests.integration.hsm.support import AES_VALUE, TDES_VALUE, leave_library, spec, use
 from tests.support.shim import Shim
 
 
 @dataclass(frozen=True)
 class Shimmed:
-    """A token with a TDES key to decipher, an AES key to encipher and an RSA key to open."""
+    """A token and its key ring."""
 
     shim: Shim
     environment: Mapping[str, str]
@@ -27,17 +29,33 @@ class Shimmed:
 
 
 @pytest.fixture(scope="session")
-def shimmed(tmp_path_factory) -> Shimmed:
+def shim_before(tmp_path_factory) -> Shim:
     if shutil.which("gcc") is None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)("gcc is not installed")
-    folder = tmp_path_factory.mktemp("shim")
+    return Shim(tmp_path_factory.mktemp("shim"), softhsm.find_module(os.environ))
+
+
+@pytest.fixture(scope="session")
+def shimmed(shim_before, tmp_path_factory) -> Shimmed:
+    """A TDES key to decipher, an AES key to encipher and an RSA key to open."""
+    return _token(shim_before, tmp_path_factory.mktemp("few-keys"), _keys)
+
+
+@pytest.fixture(scope="session")
+def shimmed_works(shim_before, tmp_path_factory) -> Shimmed:
+    """A key for every operation of a device."""
+    return _token(shim_before, tmp_path_factory.mktemp("works"), works.keys)
+
+
+def _token(
+    shim: Shim, folder: Path, keys: Callable[[TokenLocation], Iterable[KeyEntry]]
+) -> Shimmed:
     module = softhsm.find_module(os.environ)
     made = softhsm.prepare(folder / "token", module=module, label="chaos", environ=os.environ)
-    shim = Shim(folder, module)
     with pytest.MonkeyPatch.context() as patch:
         use(patch, made)
         leave_library(module)
-        keyring = Keyring(keys=tuple(_keys(made.location)))
+        keyring = Keyring(keys=tuple(keys(made.location)))
         leave_library(module)
     environment = {**made.environment, **shim.environment}
     return Shimmed(shim, environment, shim.in_front_of(made.location), keyring)
@@ -51,15 +69,25 @@ def _keys(at: TokenLocation):
 
 
 @pytest.fixture
-def shim(shimmed) -> Iterator[Shim]:
-    shimmed.shim.relent()
-    yield shimmed.shim
-    shimmed.shim.relent()
+def shim(shim_before) -> Iterator[Shim]:
+    shim_before.relent()
+    yield shim_before
+    shim_before.relent()
 
 
 @pytest.fixture
 def open_device(shimmed, shim, monkeypatch):
     """Opens a device through the shim; closes it when the test has ended."""
+    yield from _opening(shimmed, monkeypatch)
+
+
+@pytest.fixture
+def open_works(shimmed_works, shim, monkeypatch):
+    """As `open_device`, on the token that has a key for every operation."""
+    yield from _opening(shimmed_works, monkeypatch)
+
+
+def _opening(shimmed: Shimmed, monkeypatch) -> Iterator[Callable[..., Device]]:
     opened = []
     module = softhsm.find_module(os.environ)
     leave_library(module)
@@ -71,7 +99,7 @@ def open_device(shimmed, shim, monkeypatch):
         return opened[-1]
 
     yield make
-    shim.relent()
+    shimmed.shim.relent()
     for device in opened:
         device.close()
     leave_library(shimmed.location.module)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from hsm.device import DeviceStatus, RsaPadding
 from hsm.errors import RETURN_VALUES, HsmTimeout, HsmUnavailable
-from hsm.recovery import LONGEST_PAUSE
+from hsm.pauses import LONGEST_PAUSE
 from tests.integration.hsm.support import AES_VALUE
 
 CODES = {value.name: value.code for value in RETURN_VALUES.values()}

@@ -71,7 +71,7 @@ def test_only_the_calls_that_are_named_are_struck(open_device, shim, function):
 @pytest.mark.parametrize(("after", "then"), [(False, "works"), (True, "OperationActive")])
 def test_the_token_does_the_work_of_a_struck_call_only_if_told_so(open_device, shim, after, then):
     device = open_device()
-    key = device._link._live(device._entries["aes/1"]).operative
+    key = device._link._live(device._serving.entries["aes/1"]).operative
     shim.strike(CKR_GENERAL_ERROR, function="C_EncryptInit", after=after)
     assert outcome_of(lambda: key.encrypt(BLOCK, mechanism=Mechanism.AES_ECB)) == "GeneralError"
     assert outcome_of(lambda: key.encrypt(BLOCK, mechanism=Mechanism.AES_ECB)) == then

@@ -14,8 +14,8 @@ from pkcs11.util.ec import encode_named_curve_parameters
 from hsm import derivation, provisioning
 from hsm.device import Algorithm, Device, DeviceStatus, RsaPadding, Step
 from hsm.errors import (
-    HsmConfigurationError,
     HsmDataRefused,
+    HsmError,
     OperationNotPermitted,
 )
 from hsm.keyring import Origin
@@ -80,7 +80,7 @@ def test_nothing_is_left_of_a_turn(device):
 def test_nothing_is_left_of_a_path_that_breaks_off(device, monkeypatch):
     refused = {Attribute.CLASS: ObjectClass.PUBLIC_KEY}
     monkeypatch.setattr(derivation, "_at_the_end", lambda *_: refused)
-    with pytest.raises(HsmConfigurationError):
+    with pytest.raises(HsmError):
         device.with_derived("bdk/1", PATH, never, timeout=5)
     assert left_over(device) == []
 
@@ -324,16 +324,27 @@ def test_halves_of_an_agreement_that_are_strangers_are_named(new_token):
     assert set(found) == {"LOCAL", "key pair"}
 
 
-@pytest.mark.parametrize("mode", ["D", "X"])
-def test_an_aes_key_that_cannot_encipher_is_imported_with_its_check_value(new_token, mode):
+def test_an_aes_key_that_only_deciphers_is_imported(new_token):
     location = new_token()
-    wanted = spec("aes", "B0" if mode == "X" else "P0", "AES_128", mode)
+    wanted = spec("aes", "P0", "AES_128", "D")
     with pytest.raises(ProvisioningError, match="only be imported"):
         provisioning.generate(location, wanted)
     with pytest.raises(ProvisioningError, match="missing or another"):
-        provisioning.import_secret(location, wanted, AES_VALUE)
-    made = provisioning.import_secret(location, wanted, AES_VALUE, check_value="D77F007724")
-    assert made.check_value == "D77F007724"
+        provisioning.import_secret(location, wanted, AES_VALUE, check_value="D77F007725")
+    assert provisioning.import_secret(location, wanted, AES_VALUE).check_value == "D77F007724"
+
+
+def test_a_key_that_only_derives_shows_its_check_value(new_token):
+    location = new_token()
+    loaded = [
+        provisioning.import_secret(location, spec("aes", "B0", "AES_128", "X"), AES_VALUE),
+        provisioning.import_secret(location, spec("tdes", "E1", "TDES_2KEY", "X"), TDES_VALUE),
+    ]
+    assert [entry.check_value for entry in loaded] == ["D77F007724", "6FB1C8"]
+    made = provisioning.generate(location, spec("made", "B0", "AES_256", "X"))
+    wrong = replace(made, check_value="0" * 10)
+    assert set(findings_of(location, ring(wrong, *loaded), made.id)) == {"check value"}
+    Device.open(location, ring(made, *loaded)).close()
 
 
 def test_a_partners_point_is_loaded_only_as_what_it_is(new_token):
