@@ -8,7 +8,9 @@ Rules:
 """
 
 from types import TracebackType
-from typing import NoReturn, Self, final
+from typing import Self, final
+
+from pinvault.model.unprintable import Unprintable
 
 MIN_DIGITS = 4
 MAX_DIGITS = 12
@@ -26,12 +28,8 @@ class Malformed(Exception):
         self.cause = cause
 
 
-def _forbidden(what: str) -> NoReturn:
-    raise TypeError(f"a PIN is not to be {what}")
-
-
 @final
-class Pin:
+class Pin(Unprintable):
     """Four to twelve digits, given as ASCII bytes.
 
     >>> with Pin(b"1234") as pin:
@@ -43,6 +41,8 @@ class Pin:
     """
 
     __slots__ = ("_digits",)
+
+    NAME = "PIN"
 
     def __init__(self, digits: bytes | bytearray) -> None:
         """Take 4 to 12 ASCII digits; raise Malformed otherwise."""
@@ -64,34 +64,3 @@ class Pin:
     def wipe(self) -> None:
         """Overwrite the digits with zeros; the PIN is of no use afterwards."""
         self._digits[:] = bytes(len(self._digits))
-
-    def __repr__(self) -> str:
-        return "<PIN>"
-
-    __str__ = __repr__
-
-    def __format__(self, spec: str) -> str:
-        return "<PIN>"
-
-    def __eq__(self, other: object) -> NoReturn:
-        _forbidden("compared with ==")
-
-    def __ne__(self, other: object) -> NoReturn:
-        _forbidden("compared with !=")
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __bool__(self) -> NoReturn:
-        _forbidden("tested for truth")
-
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        _forbidden("pickled or copied")
-
-    def __getstate__(self) -> NoReturn:
-        _forbidden("pickled or copied")
-
-    def __copy__(self) -> NoReturn:
-        _forbidden("pickled or copied")
-
-    def __deepcopy__(self, memo: object) -> NoReturn:
-        _forbidden("pickled or copied")
