@@ -28,7 +28,8 @@ from pinvault.client.answers import (
     VerifiedPin,
 )
 from pinvault.client.errors import PinvaultError, SealingKeyChanged
-from pinvault.client.sealing import SealingKey, seal
+from pinvault.client.keys import ExportedKey, Keys, KeyVersion, RotatedKey
+from pinvault.client.sealing import SealingKey, seal, wrap
 from pinvault.client.values import (
     Dukpt,
     Ibm3624Offset,
@@ -52,12 +53,15 @@ __all__ = [
     "Dukpt",
     "EncryptedPin",
     "EncryptedPinChange",
+    "ExportedKey",
     "GeneratedPin",
     "GeneratedValue",
     "Ibm3624Offset",
     "Ibm3624Scheme",
     "ItemStatus",
     "KeyUse",
+    "KeyVersion",
+    "Keys",
     "NaturalPin",
     "PackedPins",
     "PinBlock",
@@ -65,6 +69,7 @@ __all__ = [
     "PinColumn",
     "PinvaultError",
     "RandomPin",
+    "RotatedKey",
     "SealedPin",
     "SealingKey",
     "SealingKeyChanged",
@@ -79,4 +84,5 @@ __all__ = [
     "VisaPvvScheme",
     "connect",
     "seal",
+    "wrap",
 ]

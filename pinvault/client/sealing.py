@@ -64,7 +64,7 @@ def seal(
     sealed = AESGCM(content_key).encrypt(iv, _json(content), header.encode())
     parts = (
         header,
-        _text(_wrap(content_key, key)),
+        _text(wrap(content_key, key)),
         _text(iv),
         _text(sealed[:-16]),
         _text(sealed[-16:]),
@@ -72,10 +72,11 @@ def seal(
     return ".".join(parts).encode()
 
 
-def _wrap(content_key: bytes, key: SealingKey) -> bytes:
+def wrap(value: bytes, key: SealingKey) -> bytes:
+    """Give a key under RSA-OAEP: the content key of an envelope, or a key for the server's HSM."""
     algorithm = _HASHES[key.alg]
     oaep = padding.OAEP(mgf=padding.MGF1(algorithm()), algorithm=algorithm(), label=None)
-    return key.public_key.encrypt(content_key, oaep)
+    return key.public_key.encrypt(value, oaep)
 
 
 def _json(value: object) -> bytes:

@@ -28,6 +28,7 @@ from pinvault.client.answers import (
     VerifiedPin,
 )
 from pinvault.client.channel import TIMEOUT_S, Connection, open_channel
+from pinvault.client.keys import Keys
 from pinvault.client.sealing import LIFETIME_S, SealingKey, seal
 from pinvault.client.sealing_keys import SealingKeys
 from pinvault.client.values import (
@@ -78,7 +79,8 @@ def connect(
 class Vault:
     """A pinvault server. Safe to use from any number of threads; close it, or use `with`.
 
-    `timeout_s` bounds a call in seconds, with all its attempts.
+    `timeout_s` bounds a call in seconds, with all its attempts. `keys` has the verbs that change
+    keys, for those who keep them.
     """
 
     def __init__(
@@ -92,7 +94,8 @@ class Vault:
     ) -> None:
         self._connection = Connection(channel, timeout_s=timeout_s)
         self._pin_blocks = pin_block_pb2_grpc.PinBlockServiceStub(channel)
-        self._keys = key_pb2_grpc.KeyServiceStub(channel)
+        self._key_service = key_pb2_grpc.KeyServiceStub(channel)
+        self.keys = Keys(self._connection)
         self._sealing_profile = sealing_profile
         self._sealing_keys = SealingKeys(
             self._connection, name=sealing_key, thumbprints=thumbprints
@@ -381,7 +384,7 @@ class Vault:
         found: list[KeyUse] = []
         request = key_pb2.ListKeysRequest()
         while True:
-            reply = self._connection.call(self._keys.ListKeys, request, repeatable=True)
+            reply = self._connection.call(self._key_service.ListKeys, request, repeatable=True)
             found += map(reading.key_use, reply.keys)
             if not reply.next_page_token:
                 return found

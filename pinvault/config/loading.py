@@ -15,6 +15,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from pinvault.config.sections import Config, GrantSection, RunMode
+from pinvault.model.custody import WantedKey
 from pinvault.model.pin_rules import PinRules
 from pinvault.model.profiles import IncomingProfile, Profile
 from pinvault.model.scripts import ScriptProfile
@@ -35,6 +36,7 @@ NEEDS_PAN_RATE = frozenset(
     }
 )
 BATCH = "PinBlockService.TranslatePinBatch"
+IMPORTS = frozenset({"KeyService.ImportKeyBlock", "KeyService.ImportKeyCryptogram"})
 
 M_co = TypeVar("M_co", covariant=True)
 
@@ -77,6 +79,15 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     def scripts(self) -> dict[str, ScriptProfile]:
         """Give the script profiles by name."""
         return self._models("scripts", self.config.scripts)
+
+    def awaited(self) -> dict[str, WantedKey]:
+        """Give the keys that may be imported beside those of the key ring, by name."""
+        return self._models("key_blocks.awaited", self.config.key_blocks.awaited)
+
+    def variants(self) -> dict[str, tuple[str, str]]:
+        """Give the names of the encryption and MAC variants of each legacy KBPK, by its name."""
+        sections = self.config.key_blocks.variants
+        return {name: (pair.encryption, pair.mac) for name, pair in sections.items()}
 
     def pin_rules(self) -> dict[str, PinRules]:
         """Give the PIN rules by name."""
@@ -181,6 +192,7 @@ def load(path: Path) -> Loaded:
     _check_addresses(loaded)
     _check_lengths(loaded)
     _check_models(loaded)
+    _check_key_blocks(loaded)
     _check_grants(loaded)
     _check_mode(loaded)
     return loaded
@@ -211,6 +223,15 @@ def _check_models(loaded: Loaded) -> None:
     if both:
         text = "a scheme and a script profile share this name: rename one of them"
         raise ConfigError(loaded.path, f"scripts.{min(both)}", text)
+
+
+def _check_key_blocks(loaded: Loaded) -> None:
+    """Refuse what only clear keys are for while they are off."""
+    section = loaded.config.key_blocks
+    for option, value in (("storage_key", section.storage_key), ("variants", section.variants)):
+        if value and not section.clear_keys:
+            text = "nothing is done with it while clear keys are off: set clear_keys = true"
+            raise ConfigError(loaded.path, f"key_blocks.{option}", text)
 
 
 def _check_lengths(loaded: Loaded) -> None:
@@ -282,6 +303,12 @@ def _check_row(loaded: Loaded, section: GrantSection, option: str) -> None:
         text = (
             "an account stands once in a batch, so the rate of batches is the rate per PAN, and "
             'a row with TranslatePinBatch needs one: add per_caller = "10/h"'
+        )
+        raise ConfigError(loaded.path, f"{option}.per_caller", text)
+    if IMPORTS.intersection(section.methods) and not section.per_caller:
+        text = (
+            "who may try key blocks and cryptograms without end may come to one that opens, so a "
+            'row with an import needs a rate: add per_caller = "10/h"'
         )
         raise ConfigError(loaded.path, f"{option}.per_caller", text)
 

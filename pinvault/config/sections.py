@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
+from pinvault.config.key_blocks import KeyBlocks
+from pinvault.config.key_life import KeyLife
 from pinvault.config.profiles import PinLengthSection, ProfileSection
 from pinvault.config.section import Address, Name, Seconds, Section
 from pinvault.config.verification import Dukpt, PinRulesSection, SchemeSection, Script
@@ -25,6 +27,11 @@ MethodName = Literal[
     "KeyService.ListKeys",
     "KeyService.GetKey",
     "KeyService.GetPublicKey",
+    "KeyService.ImportKeyBlock",
+    "KeyService.ExportKeyBlock",
+    "KeyService.ImportKeyCryptogram",
+    "KeyService.RotateKey",
+    "KeyService.RetireKey",
 ]
 
 
@@ -116,6 +123,12 @@ class Protection(Section, frozen=True):
     refusal_quantum_ms: Annotated[int, Meta(ge=1, le=1000)] = 25
 
 
+class StoreSection(Section, frozen=True):
+    """What outlives the process is at `sqlite:////absolute/path` or `postgresql://…`."""
+
+    address: str
+
+
 class GrantSection(Section, frozen=True):
     """A row of the grants table, for one or more methods."""
 
@@ -145,6 +158,9 @@ class Config(Section, frozen=True):
     admin: Admin = Admin()
     protection: Protection = Protection()
     dukpt: Dukpt = Dukpt()
+    key_blocks: KeyBlocks = KeyBlocks()
+    key_life: KeyLife = KeyLife()
+    store: StoreSection | None = None
     legacy_formats: dict[Name, LegacyFormat] = field(default_factory=dict)
     profiles: dict[Name, ProfileSection] = field(default_factory=dict)
     verification: dict[Name, SchemeSection] = field(default_factory=dict)

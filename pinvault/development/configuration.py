@@ -115,6 +115,18 @@ cryptograms = "imk-ac"
 
 [dukpt]
 tdes_variants = {{ bdk-legacy = "bdk-legacy-variant" }}
+
+[key_blocks]
+clear_keys = true
+storage_key = "key-storage"
+directory = "key-blocks"
+
+[key_blocks.variants]
+kbpk-old = {{ encryption = "kbpk-old-45", mac = "kbpk-old-4d" }}
+
+[key_blocks.awaited]
+zpk-acme = {{ usage = "P0", algorithm = "TDES_3KEY", mode = "B" }}
+zpk-acme-aes = {{ usage = "P0", algorithm = "AES_256", mode = "E" }}
 {grants}
 [[grants]]
 callers = ["spiffe://pinvault.test/card-app", "card-app.test", "card-app"]
@@ -123,12 +135,26 @@ keys = [
   "pin-seal", "interswitch-pin", "pin-wrap", "pin-agree", "phone-agree", "bdk-terminal",
   "zpk-terminal", "zpk-switch", "zpk-terminal-aes", "zpk-switch-aes", "pvk-visa", "pvk-ibm",
 ]
+
+[[grants]]
+callers = ["spiffe://pinvault.test/key-manager", "key-manager.test", "key-manager"]
+methods = [
+  "KeyService.ListKeys", "KeyService.GetKey", "KeyService.GetPublicKey",
+  "KeyService.ImportKeyBlock", "KeyService.ExportKeyBlock", "KeyService.ImportKeyCryptogram",
+  "KeyService.RotateKey", "KeyService.RetireKey",
+]
+keys = [
+  "zpk-acme", "zpk-acme-aes", "zpk-terminal", "pin-seal", "key-transport", "kbpk-partner",
+  "kbpk-partner-tdes", "kbpk-old-45", "kbpk-old-4d",
+]
+per_caller = "{settings.per_caller}"
 """
 
 
 CARD_APP = ("spiffe://pinvault.test/card-app", "card-app.test", "card-app")
 SWITCH = ("spiffe://pinvault.test/switch",)
 ZONE_KEYS = ("zpk-terminal", "zpk-switch", "zpk-terminal-aes", "zpk-switch-aes")
+AWAITED = ("zpk-acme", "zpk-acme-aes")
 ENVELOPES = (
     *("sealed-pin", "interswitch", "lithic", "adyen"),
     *("phone-in", "phone-out", "partner-jwe"),
@@ -141,7 +167,7 @@ class _Row:
 
     callers: tuple[str, ...]
     methods: tuple[str, ...]
-    keys: tuple[str, ...] = (*ZONE_KEYS, "bdk-terminal", "bdk-legacy")
+    keys: tuple[str, ...] = (*ZONE_KEYS, *AWAITED, "bdk-terminal", "bdk-legacy")
     formats: tuple[str, ...] = ("ISO_0", "ISO_1", "ISO_3", "ISO_4")
     profiles: tuple[str, ...] = ()
     schemes: tuple[str, ...] = ()

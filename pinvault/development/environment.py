@@ -3,8 +3,8 @@
 Rules:
 - A folder without its record was interrupted and is made again from nothing; one with it
   is used as it is, until its certificates are about to end.
-- Zone, base derivation and issuer master keys are known to stand-ins outside the token, as
-  those of real partners are.
+- Zone, base derivation and issuer master keys, and those that protect key blocks, are known to
+  stand-ins outside the token, as those of real partners are.
 """
 
 import json
@@ -31,11 +31,13 @@ from pinvault.development.certificates import VALID_FOR, Authority, write_pair
 from pinvault.development.partner import Partner, Phone
 
 TRUST_DOMAIN = "spiffe://pinvault.test"
-CLIENTS = ("card-app", "switch", "nobody")
-LAYOUT = 2
+CLIENTS = ("card-app", "switch", "key-manager", "nobody")
+LAYOUT = 3
 _RECORD = "environment.json"
 # What makes the variant of a TDES base derivation key (ANSI X9.24-1:2009, A.6).
 KEY_VARIANT = bytes.fromhex("C0C0C0C000000000C0C0C0C000000000")
+# What makes the variants of a key block protection key of versions A and C (TR-31:2018, 5.3.2.2).
+ENCRYPTION_VARIANT, MAC_VARIANT = b"\x45" * 24, b"\x4d" * 24
 _TOKEN_LABEL = "pinvault-development"  # noqa: S105 - a label
 _MARGIN = timedelta(days=7)
 
@@ -163,26 +165,37 @@ def _make_keys(environment: Environment, location: TokenLocation) -> list[KeyEnt
         ),
         provisioning.generate(location, _spec("pvk-visa", Usage.V2, Algorithm.TDES_2KEY, Mode.C)),
         provisioning.generate(location, _spec("pvk-ibm", Usage.V1, Algorithm.TDES_2KEY, Mode.C)),
+        provisioning.generate(location, _spec("key-storage", Usage.K1, Algorithm.AES_256, Mode.B)),
+        provisioning.generate(
+            location, _spec("key-transport", Usage.K2, Algorithm.RSA_2048, Mode.D, jwa="RSA-OAEP")
+        ),
         *_known_keys(environment, location),
     ]
 
 
 def _known_keys(environment: Environment, location: TokenLocation) -> list[KeyEntry]:
-    """Make the base derivation keys and issuer master keys, which terminals and cards stem from."""
-    legacy = _random_key(Algorithm.TDES_2KEY)
-    variant = bytes(one ^ other for one, other in zip(legacy, KEY_VARIANT, strict=True))
+    """Make the keys that terminals, cards and key blocks stem from."""
+    bdk, kbpk = _random_key(Algorithm.TDES_2KEY), _random_key(Algorithm.TDES_3KEY)
     wanted = (
-        ("bdk-terminal", Usage.B0, Algorithm.AES_128, None),
-        ("bdk-legacy", Usage.B0, Algorithm.TDES_2KEY, legacy),
-        ("bdk-legacy-variant", Usage.B0, Algorithm.TDES_2KEY, variant),
-        ("imk-ac", Usage.E0, Algorithm.TDES_2KEY, None),
-        ("imk-smc", Usage.E1, Algorithm.TDES_2KEY, None),
-        ("imk-smi", Usage.E2, Algorithm.TDES_2KEY, None),
+        ("bdk-terminal", Usage.B0, Algorithm.AES_128, Mode.X, None),
+        ("bdk-legacy", Usage.B0, Algorithm.TDES_2KEY, Mode.X, bdk),
+        ("bdk-legacy-variant", Usage.B0, Algorithm.TDES_2KEY, Mode.X, _sum(bdk, KEY_VARIANT)),
+        ("imk-ac", Usage.E0, Algorithm.TDES_2KEY, Mode.X, None),
+        ("imk-smc", Usage.E1, Algorithm.TDES_2KEY, Mode.X, None),
+        ("imk-smi", Usage.E2, Algorithm.TDES_2KEY, Mode.X, None),
+        ("kbpk-partner", Usage.K1, Algorithm.AES_256, Mode.B, None),
+        ("kbpk-partner-tdes", Usage.K1, Algorithm.TDES_3KEY, Mode.B, None),
+        ("kbpk-old-45", Usage.K0, Algorithm.TDES_3KEY, Mode.D, _sum(kbpk, ENCRYPTION_VARIANT)),
+        ("kbpk-old-4d", Usage.M1, Algorithm.TDES_3KEY, Mode.V, _sum(kbpk, MAC_VARIANT)),
     )
     return [
-        _known_key(environment, location, _spec(name, usage, algorithm, Mode.X), value)
-        for name, usage, algorithm, value in wanted
+        _known_key(environment, location, _spec(name, usage, algorithm, mode), value)
+        for name, usage, algorithm, mode, value in wanted
     ]
+
+
+def _sum(one: bytes, other: bytes) -> bytes:
+    return bytes(a ^ b for a, b in zip(one, other, strict=True))
 
 
 def _zone_key(

@@ -48,6 +48,17 @@ class Reason(StrEnum):
     KSN_INVALID = "KSN_INVALID"
     BATCH_INVALID = "BATCH_INVALID"
 
+    KEY_BLOCK_MALFORMED = "KEY_BLOCK_MALFORMED"
+    KEY_BLOCK_REFUSED = "KEY_BLOCK_REFUSED"
+    KEY_CRYPTOGRAM_REFUSED = "KEY_CRYPTOGRAM_REFUSED"
+    KEY_CHECK_VALUE_MISMATCH = "KEY_CHECK_VALUE_MISMATCH"
+    KEY_ALREADY_EXISTS = "KEY_ALREADY_EXISTS"
+    KEY_NOT_EXPORTABLE = "KEY_NOT_EXPORTABLE"
+    KEY_BLOCKS_OFF = "KEY_BLOCKS_OFF"
+    KEY_CHANGE_REFUSED = "KEY_CHANGE_REFUSED"
+    KEY_WORN_OUT = "KEY_WORN_OUT"
+    KEY_BUSY = "KEY_BUSY"
+
     PIN_SOURCE_REFUSED = "PIN_SOURCE_REFUSED"
     ENVELOPE_EXPIRED = "ENVELOPE_EXPIRED"
     ENVELOPE_REPLAYED = "ENVELOPE_REPLAYED"
@@ -150,6 +161,39 @@ TEXTS: dict[Reason, str] = {
         "The columns of the batch do not fit together: give whole blocks of the source key's "
         "size, as many as the contract allows, and ten bytes a PAN where a format has one."
     ),
+    Reason.KEY_BLOCK_MALFORMED: (
+        "The key block's header, length or optional blocks are not those of a version that this "
+        "server reads. See BadRequest for the part."
+    ),
+    Reason.KEY_BLOCK_REFUSED: "The key block could not be opened under this key.",
+    Reason.KEY_CRYPTOGRAM_REFUSED: (
+        "The key cryptogram could not be opened under this key, or holds no key of the kind that "
+        "was told."
+    ),
+    Reason.KEY_CHECK_VALUE_MISMATCH: (
+        "The check value is not that of the key. Nothing was changed. "
+        "Compare it with what the key's sender, or GetKey, tells."
+    ),
+    Reason.KEY_ALREADY_EXISTS: (
+        "The key ring has this key already, by another name or version. "
+        "A key serves one purpose: ask for one of your own."
+    ),
+    Reason.KEY_NOT_EXPORTABLE: (
+        "The key was made or came to stay in the HSM. Only a key whose key block is kept under "
+        "the storage key can go out."
+    ),
+    Reason.KEY_BLOCKS_OFF: (
+        "Clear keys are off, so no key comes or goes in a key block. "
+        "The operator can set clear_keys in the key_blocks section of the configuration."
+    ),
+    Reason.KEY_CHANGE_REFUSED: (
+        "The key ring, the HSM or the configuration does not allow this change of the key. "
+        "See BadRequest for what to do instead."
+    ),
+    Reason.KEY_WORN_OUT: (
+        "The key has enciphered as many blocks as the configuration allows. Rotate it."
+    ),
+    Reason.KEY_BUSY: "Another change of keys is under way. Retry as RetryInfo says.",
     Reason.PIN_SOURCE_REFUSED: "The PIN source could not be opened.",
     Reason.ENVELOPE_EXPIRED: "The envelope's time has passed. Seal the PIN anew.",
     Reason.ENVELOPE_REPLAYED: "The envelope was used before. Seal the PIN anew.",

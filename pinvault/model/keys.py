@@ -25,7 +25,9 @@ class Usage(StrEnum):
     E2 = "E2"
     K0 = "K0"
     K1 = "K1"
+    K2 = "K2"
     K3 = "K3"
+    M1 = "M1"
     M7 = "M7"
     P0 = "P0"
     S0 = "S0"
@@ -47,6 +49,11 @@ class Algorithm(StrEnum):
     RSA_4096 = "RSA_4096"
     EC_P256 = "EC_P256"
     HMAC_SHA256 = "HMAC_SHA256"
+
+    @property
+    def family(self) -> str:
+        """The first word of the name."""
+        return self.partition("_")[0]
 
     @property
     def block_bytes(self) -> int:
@@ -115,6 +122,12 @@ class Key:
         """Tell whether `today` lies in the key's cryptoperiod."""
         return self.valid_from <= today and (self.valid_until is None or today <= self.valid_until)
 
+    def deciphers(self, today: date) -> bool:
+        """Tell whether the key may still decipher: when active for good, else to its last day."""
+        if self.state is State.ACTIVE:
+            return self.valid_from <= today
+        return self.state is State.DECIPHER_ONLY and self.within_cryptoperiod(today)
+
 
 class KeyDirectory:
     """All keys of the key ring, found by `name` or `name/version`."""
@@ -127,12 +140,20 @@ class KeyDirectory:
         """Give the keys by name, then version."""
         return iter(self._by_id.values())
 
+    def get(self, reference: str) -> Key | None:
+        """Give the key that `name` (its active version) or `name/version` means, if there is."""
+        return (self._by_id if "/" in reference else self._active).get(reference)
+
     def find(self, reference: str, *, field: str) -> Key:
-        """Find the key that `name` (its active version) or `name/version` means, or refuse."""
-        key = (self._by_id if "/" in reference else self._active).get(reference)
+        """Give the key that `name` or `name/version` means, or refuse."""
+        key = self.get(reference)
         if key is None:
             raise Refusal(Reason.KEY_UNKNOWN, field=field)
         return key
+
+    def newest(self, name: str) -> Key | None:
+        """Give the highest version of a name, whatever its state, if there is one."""
+        return next((key for key in reversed(self._by_id.values()) if key.name == name), None)
 
     def versions(self, name: str) -> tuple[Key, ...]:
         """Give every version of a name that is not retired, newest first."""
@@ -145,12 +166,12 @@ def require(
 ) -> None:
     """Refuse a key whose usage, mode, state or cryptoperiod does not fit the place it is named in.
 
-    A key past its cryptoperiod, or decipher-only, still deciphers: what was made under
-    it in time stays readable until the key is retired.
+    An active key past its cryptoperiod still deciphers: what was made under it in time stays
+    readable until another version takes over. From then on the last day is the last.
     """
     if key.usage is not usage or key.mode not in modes:
         raise Refusal(Reason.KEY_USAGE_MISMATCH, field=field)
-    if key.state is State.RETIRED or today < key.valid_from:
+    if not key.deciphers(today):
         raise Refusal(Reason.KEY_STATE, field=field)
     if enciphers and not (key.state is State.ACTIVE and key.within_cryptoperiod(today)):
         raise Refusal(Reason.KEY_STATE, field=field)

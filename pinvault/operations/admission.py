@@ -3,14 +3,18 @@
 Rules:
 - Grants come before limits: a call that was never allowed uses up nothing.
 - A limit that cannot be checked refuses; nothing passes because a table is full.
+- PIN blocks count against their TDES key as soon as the call may make them.
 """
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from pinvault.model.call import Call
 from pinvault.model.errors import Reason, Refusal
+from pinvault.model.keys import Key
 from pinvault.model.pan import Pan
+from pinvault.policy.block_counts import KeyName, WornOut
 from pinvault.policy.grants import Ask, Grant, Grants
 from pinvault.policy.limits import LimitExceeded, Limits, Rate
 from pinvault.policy.pan_index import PanIndex
@@ -21,17 +25,25 @@ NO_ACCOUNT = b""
 _SCOPES = {"caller": Reason.CALLER_RATE_EXCEEDED, "pan": Reason.PAN_RATE_EXCEEDED}
 
 
+class Counts(Protocol):
+    """How many PIN blocks were enciphered under each TDES key."""
+
+    def count(self, key: KeyName, blocks: int) -> None:
+        """Count blocks that are about to be enciphered, or raise WornOut or TableError."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
     """The policy floor: asked when a call comes, and when it is known what it is about.
 
-    `now` gives Unix seconds.
+    `now` gives Unix seconds; without `counts` the blocks of a key are not counted.
     """
 
     grants: Grants
     limits: Limits
     pans: PanIndex
     now: Callable[[], float]
+    counts: Counts | None = None
 
     def enter(self, *, caller: str, method: str) -> None:
         """Let a caller in who has a row for the method and is within its rate, or refuse.
@@ -81,6 +93,17 @@ class Admission:
         account = self.pans.account_of(pan) if pan is not None else NO_ACCOUNT
         try:
             self.limits.keep(block, caller=call.caller, pan_hash=account, now=self.now())
+        except TableError:
+            raise Refusal(Reason.LIMITS_UNAVAILABLE, retry_after_s=TABLE_RETRY_AFTER_S) from None
+
+    def wear(self, key: Key, blocks: int, *, at: str) -> None:
+        """Count PIN blocks that are about to be enciphered under a TDES key, or refuse."""
+        if self.counts is None:
+            return
+        try:
+            self.counts.count((key.name, key.version, key.check_value), blocks)
+        except WornOut:
+            raise Refusal(Reason.KEY_WORN_OUT, field=at) from None
         except TableError:
             raise Refusal(Reason.LIMITS_UNAVAILABLE, retry_after_s=TABLE_RETRY_AFTER_S) from None
 

@@ -57,6 +57,7 @@ class GeneratePin:
             targets=(to_make,),
             methods=tuple(methods),
             pan=pan,
+            target_at="target.pin_block",
         )
         terms = passage.admit(call, desk.admission)
         if terms.pin_length is not None and not terms.pin_length.allows(_length_of(way)):

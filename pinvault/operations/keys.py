@@ -10,8 +10,8 @@ from pinvault.operations.admission import Admission
 from pinvault.policy.grants import Ask
 
 DEFAULT_PAGE_SIZE = 100
-# The keys of the HSM that clients seal under: usage and mode of use.
-SEALING = {Usage.D1: Mode.D, Usage.K0: Mode.D, Usage.K3: Mode.X}
+# The keys of the HSM that clients seal PINs or wrap keys under: usage and mode of use.
+SEALING = {Usage.D1: Mode.D, Usage.K0: Mode.D, Usage.K2: Mode.D, Usage.K3: Mode.X}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,7 @@ class PublicKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keys:
-    """The use cases of KeyService. `public_half` gives the SPKI of a `name/version`."""
+    """What KeyService tells. `public_half` gives the SPKI of a `name/version`."""
 
     directory: KeyDirectory
     admission: Admission

@@ -5,6 +5,7 @@ Rules:
   and for leave to take each step between formats that needs it.
 - A PIN block that opens for other PANs too belongs to the first that it is shown for.
 - What opens and accepts PINs afterwards does so on the terms of the row that let the call pass.
+- Every PIN block that is made under a TDES key comes by here, and is counted before it is made.
 """
 
 from collections.abc import Iterable
@@ -71,6 +72,10 @@ class Passage:
             blocks=[mark(part.key, part.ciphertext) for part in self.sources if _has_aliases(part)],
             naturals=self._naturals(),
         )
+        for target in self.targets:
+            if _wears(target):
+                at = f"{self.target_at}.key" if self.target_at else ""
+                admission.wear(target.key, notes.items or 1, at=at)
         return Terms(deadline=call.deadline, pin_length=grant.pin_length, rules=grant.pin_rules)
 
     def _schemes(self) -> list[str]:
@@ -149,6 +154,15 @@ def leave_to_bind(*sources: Sealed) -> frozenset[Permission]:
     """Give the permission that sources need when a PIN is to be taken for one of the call's PAN."""
     bound = all(map(is_bound, sources))
     return frozenset() if bound else frozenset({Permission.ISO_1_TO_PAN})
+
+
+def _wears(target: ToMake) -> bool:
+    """Whether a block is made under the key itself, in TDES; DUKPT makes a key for each."""
+    return (
+        isinstance(target, BlockToMake)
+        and target.transaction is None
+        and target.key.algorithm.family == "TDES"
+    )
 
 
 def _word(part: Sealed | ToMake) -> str:

@@ -170,10 +170,10 @@ class Router:
             unbound = Violation(f"{at}.pan", "the profile is bound to a PAN, and none is given")
             raise Refusal(Reason.REQUEST_INVALID, violations=(unbound,))
         today = self.today()
-        begun = {k.id: k for k in self.keys.versions(profile.key) if k.valid_from <= today}
-        if not begun:
+        usable = {k.id: k for k in self.keys.versions(profile.key) if k.deciphers(today)}
+        if not usable:
             raise Refusal(Reason.KEY_STATE, field=f"{at}.profile")
-        for key in begun.values():
+        for key in usable.values():
             self.require(
                 key,
                 profile.usage,
@@ -183,7 +183,7 @@ class Router:
             )
         return SealedEnvelope(
             profile=profile,
-            keys=begun,
+            keys=usable,
             pan=source.pan,
             caller=caller,
             ciphertext=source.ciphertext,

@@ -7,7 +7,7 @@ Rules:
 
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Final
+from typing import Final, Literal
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -26,8 +26,15 @@ from pinvault.model.pins import (
 )
 from pinvault.model.references import SchemeRef, ValueRef
 from pinvault.model.verification import PinOffset, Pvv
+from pinvault.operations.import_key_cryptogram import Attributes
 from pinvault.v1 import key_pb2, pin_block_pb2, resources_pb2
 
+_WithEnd = (
+    key_pb2.ImportKeyBlockRequest | key_pb2.ImportKeyCryptogramRequest | key_pb2.RotateKeyRequest
+)
+_End = Literal["valid_until", "previous_until"]
+
+EPOCH: Final = date(1970, 1, 1)
 ONE_DAY: Final = timedelta(days=1)
 FORMATS: Final = {
     **{f"iso_format_{form.value[-1]}": form for form in Format if not form.is_legacy},
@@ -56,6 +63,12 @@ MODES: Final = {
     model.Mode(name.split("_")[4]): value
     for name, value in key_pb2.KeyModeOfUse.items()
     if value != key_pb2.KEY_MODE_OF_USE_UNSPECIFIED
+}
+_MODE_OF: Final[dict[int, model.Mode]] = {int(value): mode for mode, value in MODES.items()}
+KEY_BLOCK_VERSIONS: Final[dict[int, str]] = {
+    key_pb2.KEY_BLOCK_VERSION_B: "B",
+    key_pb2.KEY_BLOCK_VERSION_D: "D",
+    key_pb2.KEY_BLOCK_VERSION_E: "E",
 }
 STATES: Final = {
     model.State.ACTIVE: key_pb2.KEY_STATE_ACTIVE,
@@ -174,6 +187,23 @@ def write_result(*, matches: bool) -> resources_pb2.PinVerification.ValueType:
 def read_usage(value: int) -> model.Usage | None:
     """Read a key usage; unspecified is None."""
     return _USAGE_OF.get(value)
+
+
+def read_attributes(message: key_pb2.ImportKeyCryptogramRequest) -> Attributes:
+    """Read what a key is said to be."""
+    return Attributes(
+        usage=_USAGE_OF[message.usage],
+        algorithm=_ALGORITHM_OF[message.algorithm],
+        mode=_MODE_OF[message.mode_of_use],
+    )
+
+
+def read_last_day(message: _WithEnd, field: _End) -> date | None:
+    """Read the last day of a cryptoperiod from the midnight that ends it, where one is given."""
+    if not message.HasField(field):
+        return None
+    midnight: Timestamp = getattr(message, field)
+    return EPOCH + timedelta(seconds=midnight.seconds) - ONE_DAY
 
 
 def write_key_use(key: model.Key) -> resources_pb2.KeyUse:

@@ -1,7 +1,8 @@
 """Prometheus metrics of a worker, in files that all workers of the host share.
 
 Rules:
-- Labels come from closed sets only: method, code, reason. Never a key, caller, PAN or text.
+- Labels come from closed sets only: method, code, reason, and keys of the key ring by name and
+  version. Never a caller, PAN or text.
 - `prometheus_client` decides at import where its values live, so the launcher sets
   PROMETHEUS_MULTIPROC_DIR before a worker starts.
 """
@@ -52,6 +53,26 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livemax",
         )
+        self._ring_refused = Gauge(
+            "pinvault_keyring_refused",
+            "1 while the key ring file is one that a worker refuses; it serves by the one before.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self._days_left = Gauge(
+            "pinvault_key_days_left",
+            "Days to the last day of a key; below 0 it has passed.",
+            ("key",),
+            registry=registry,
+            multiprocess_mode="livemostrecent",
+        )
+        self._blocks = Gauge(
+            "pinvault_key_tdes_blocks",
+            "PIN blocks that a TDES key has enciphered, on this host.",
+            ("key",),
+            registry=registry,
+            multiprocess_mode="livemostrecent",
+        )
         self.redacted: Callable[[], None] = self._redactions.inc
         self.tls_refused: Callable[[], None] = self._tls_refused.inc
 
@@ -67,3 +88,14 @@ class Metrics:
     def serving(self, is_serving: bool) -> None:
         """Tell whether the worker serves."""
         self._serving.set(1 if is_serving else 0)
+
+    def keyring_refused(self, is_refused: bool) -> None:
+        """Tell whether the key ring file is one that the worker does not serve by."""
+        self._ring_refused.set(1 if is_refused else 0)
+
+    def key_life(self, key_id: str, *, days_left: float | None, blocks: int | None) -> None:
+        """Tell how long a key has, NaN when it is gone, and how many blocks it enciphered."""
+        if days_left is not None:
+            self._days_left.labels(key_id).set(days_left)
+        if blocks is not None:
+            self._blocks.labels(key_id).set(blocks)

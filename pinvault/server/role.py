@@ -16,6 +16,11 @@ ACQUIRING = frozenset(
         "KeyService.ListKeys",
         "KeyService.GetKey",
         "KeyService.GetPublicKey",
+        "KeyService.ImportKeyBlock",
+        "KeyService.ExportKeyBlock",
+        "KeyService.ImportKeyCryptogram",
+        "KeyService.RotateKey",
+        "KeyService.RetireKey",
     }
 )
 

@@ -99,6 +99,26 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE, with RetryInfo. A host-wide table of limits or nonces is full or unreadable."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 67
     """INTERNAL. A fault of this server; the call id finds it in the log."""
+    ERROR_REASON_KEY_BLOCK_MALFORMED: _ErrorReason.ValueType  # 80
+    """INVALID_ARGUMENT. The key block's header, length or optional blocks are not well-formed."""
+    ERROR_REASON_KEY_BLOCK_REFUSED: _ErrorReason.ValueType  # 81
+    """INVALID_ARGUMENT. The key block could not be opened: another key, another MAC or another payload. Nothing more is said."""
+    ERROR_REASON_KEY_CRYPTOGRAM_REFUSED: _ErrorReason.ValueType  # 82
+    """INVALID_ARGUMENT. The key cryptogram could not be opened, or holds no key of the kind told."""
+    ERROR_REASON_KEY_CHECK_VALUE_MISMATCH: _ErrorReason.ValueType  # 83
+    """INVALID_ARGUMENT. The check value given is not that of the key; nothing was changed."""
+    ERROR_REASON_KEY_ALREADY_EXISTS: _ErrorReason.ValueType  # 84
+    """ALREADY_EXISTS. The key ring has this key already, by another name or version."""
+    ERROR_REASON_KEY_NOT_EXPORTABLE: _ErrorReason.ValueType  # 85
+    """FAILED_PRECONDITION. The key stays in the HSM."""
+    ERROR_REASON_KEY_BLOCKS_OFF: _ErrorReason.ValueType  # 86
+    """FAILED_PRECONDITION. Clear keys are off in the configuration."""
+    ERROR_REASON_KEY_CHANGE_REFUSED: _ErrorReason.ValueType  # 87
+    """FAILED_PRECONDITION. The key ring, the HSM or the configuration does not allow the change."""
+    ERROR_REASON_KEY_WORN_OUT: _ErrorReason.ValueType  # 88
+    """FAILED_PRECONDITION. The key has enciphered as many blocks as it may: rotate it."""
+    ERROR_REASON_KEY_BUSY: _ErrorReason.ValueType  # 89
+    """UNAVAILABLE, with RetryInfo. Another change of keys is under way."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call was refused. It travels by name, without the ERROR_REASON_ prefix,
@@ -186,4 +206,24 @@ ERROR_REASON_LIMITS_UNAVAILABLE: ErrorReason.ValueType  # 66
 """UNAVAILABLE, with RetryInfo. A host-wide table of limits or nonces is full or unreadable."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 67
 """INTERNAL. A fault of this server; the call id finds it in the log."""
+ERROR_REASON_KEY_BLOCK_MALFORMED: ErrorReason.ValueType  # 80
+"""INVALID_ARGUMENT. The key block's header, length or optional blocks are not well-formed."""
+ERROR_REASON_KEY_BLOCK_REFUSED: ErrorReason.ValueType  # 81
+"""INVALID_ARGUMENT. The key block could not be opened: another key, another MAC or another payload. Nothing more is said."""
+ERROR_REASON_KEY_CRYPTOGRAM_REFUSED: ErrorReason.ValueType  # 82
+"""INVALID_ARGUMENT. The key cryptogram could not be opened, or holds no key of the kind told."""
+ERROR_REASON_KEY_CHECK_VALUE_MISMATCH: ErrorReason.ValueType  # 83
+"""INVALID_ARGUMENT. The check value given is not that of the key; nothing was changed."""
+ERROR_REASON_KEY_ALREADY_EXISTS: ErrorReason.ValueType  # 84
+"""ALREADY_EXISTS. The key ring has this key already, by another name or version."""
+ERROR_REASON_KEY_NOT_EXPORTABLE: ErrorReason.ValueType  # 85
+"""FAILED_PRECONDITION. The key stays in the HSM."""
+ERROR_REASON_KEY_BLOCKS_OFF: ErrorReason.ValueType  # 86
+"""FAILED_PRECONDITION. Clear keys are off in the configuration."""
+ERROR_REASON_KEY_CHANGE_REFUSED: ErrorReason.ValueType  # 87
+"""FAILED_PRECONDITION. The key ring, the HSM or the configuration does not allow the change."""
+ERROR_REASON_KEY_WORN_OUT: ErrorReason.ValueType  # 88
+"""FAILED_PRECONDITION. The key has enciphered as many blocks as it may: rotate it."""
+ERROR_REASON_KEY_BUSY: ErrorReason.ValueType  # 89
+"""UNAVAILABLE, with RetryInfo. Another change of keys is under way."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from pinvault.v1 import resources_pb2 as pinvault_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15pinvault/v1/key.proto\x12\x0bpinvault.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpinvault/v1/resources.proto\"\xa6\x01\n\x0fListKeysRequest\x12.\n\x05usage\x18\x01 \x01(\x0e\x32\x15.pinvault.v1.KeyUsageB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1d\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x44\n\npage_token\x18\x03 \x01(\tB0\xbaH-r(2&^[a-z][a-z0-9-]{0,62}/[1-9][0-9]{0,3}$\xd8\x01\x01\"}\n\x10ListKeysResponse\x12\x1e\n\x04keys\x18\x01 \x03(\x0b\x32\x10.pinvault.v1.Key\x12I\n\x0fnext_page_token\x18\x02 \x01(\tB0\xbaH-r(2&^[a-z][a-z0-9-]{0,62}/[1-9][0-9]{0,3}$\xd8\x01\x01\"N\n\rGetKeyRequest\x12=\n\x03key\x18\x01 \x01(\tB0\xbaH-r+2)^[a-z][a-z0-9-]{0,62}(/[1-9][0-9]{0,3})?$\"/\n\x0eGetKeyResponse\x12\x1d\n\x03key\x18\x01 \x01(\x0b\x32\x10.pinvault.v1.Key\"A\n\x13GetPublicKeyRequest\x12*\n\x03key\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9-]{0,62}$\"\x92\x01\n\x14GetPublicKeyResponse\x12(\n\x04jwks\x18\x01 \x01(\x0b\x32\x1a.pinvault.v1.JsonWebKeySet\x12 \n\x03key\x18\x02 \x01(\x0b\x32\x13.pinvault.v1.KeyUse\x12.\n\nthumbprint\x18\x03 \x01(\tB\x1a\xbaH\x17r\x15\x32\x13^[A-Za-z0-9_-]{43}$\"6\n\rJsonWebKeySet\x12%\n\x04keys\x18\x01 \x03(\x0b\x32\x17.pinvault.v1.JsonWebKey\"\xef\x02\n\nJsonWebKey\x12\x1b\n\x03kty\x18\x01 \x01(\tB\x0e\xbaH\x0br\tR\x03RSAR\x02\x45\x43\x12\x17\n\x03use\x18\x02 \x01(\tB\n\xbaH\x07r\x05\n\x03\x65nc\x12\x33\n\x03\x61lg\x18\x03 \x01(\tB&\xbaH#r!R\x08RSA-OAEPR\x0cRSA-OAEP-256R\x07\x45\x43\x44H-ES\x12:\n\x03kid\x18\x04 \x01(\tB-\xbaH*r(2&^[a-z][a-z0-9-]{0,62}/[1-9][0-9]{0,3}$\x12-\n\x01n\x18\x05 \x01(\tB\"\xbaH\x1fr\x1a\x32\x18^[A-Za-z0-9_-]{342,683}$\xd8\x01\x01\x12\x19\n\x01\x65\x18\x06 \x01(\tB\x0e\xbaH\x0br\x06\n\x04\x41QAB\xd8\x01\x01\x12\x1c\n\x03\x63rv\x18\x07 \x01(\tB\x0f\xbaH\x0cr\x07\n\x05P-256\xd8\x01\x01\x12(\n\x01x\x18\x08 \x01(\tB\x1d\xbaH\x1ar\x15\x32\x13^[A-Za-z0-9_-]{43}$\xd8\x01\x01\x12(\n\x01y\x18\t \x01(\tB\x1d\xbaH\x1ar\x15\x32\x13^[A-Za-z0-9_-]{43}$\xd8\x01\x01\"\xc6\x03\n\x03Key\x12+\n\x04name\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9-]{0,62}$\x12\x18\n\x07version\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01\x12$\n\x05usage\x18\x03 \x01(\x0e\x32\x15.pinvault.v1.KeyUsage\x12,\n\talgorithm\x18\x04 \x01(\x0e\x32\x19.pinvault.v1.KeyAlgorithm\x12.\n\x0bmode_of_use\x18\x05 \x01(\x0e\x32\x19.pinvault.v1.KeyModeOfUse\x12\x45\n\x0b\x63heck_value\x18\x06 \x01(\tB0\xbaH-r+2)^([0-9A-F]{6}|[0-9A-F]{10}|[0-9A-F]{64})$\x12$\n\x05state\x18\x07 \x01(\x0e\x32\x15.pinvault.v1.KeyState\x12&\n\x06origin\x18\x08 \x01(\x0e\x32\x16.pinvault.v1.KeyOrigin\x12.\n\nvalid_from\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bvalid_until\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\x9d\x04\n\x08KeyUsage\x12\x19\n\x15KEY_USAGE_UNSPECIFIED\x10\x00\x12 \n\x1cKEY_USAGE_B0_BASE_DERIVATION\x10\x01\x12+\n\'KEY_USAGE_D1_ASYMMETRIC_DATA_ENCRYPTION\x10\x02\x12\x1f\n\x1bKEY_USAGE_K0_KEY_ENCRYPTION\x10\x03\x12%\n!KEY_USAGE_K1_KEY_BLOCK_PROTECTION\x10\x04\x12\x15\n\x11KEY_USAGE_M7_HMAC\x10\x05\x12\x1f\n\x1bKEY_USAGE_P0_PIN_ENCRYPTION\x10\x06\x12\x1a\n\x16KEY_USAGE_S0_SIGNATURE\x10\x07\x12)\n%KEY_USAGE_V1_PIN_VERIFICATION_IBM3624\x10\x08\x12*\n&KEY_USAGE_V2_PIN_VERIFICATION_VISA_PVV\x10\t\x12,\n(KEY_USAGE_E0_EMV_APPLICATION_CRYPTOGRAMS\x10\n\x12\x35\n1KEY_USAGE_E1_EMV_SECURE_MESSAGING_CONFIDENTIALITY\x10\x0b\x12/\n+KEY_USAGE_E2_EMV_SECURE_MESSAGING_INTEGRITY\x10\x0c\x12\x1e\n\x1aKEY_USAGE_K3_KEY_AGREEMENT\x10\r*\xaa\x02\n\x0cKeyModeOfUse\x12\x1f\n\x1bKEY_MODE_OF_USE_UNSPECIFIED\x10\x00\x12\x1a\n\x16KEY_MODE_OF_USE_B_BOTH\x10\x01\x12%\n!KEY_MODE_OF_USE_C_GENERATE_VERIFY\x10\x02\x12\x1e\n\x1aKEY_MODE_OF_USE_D_DECIPHER\x10\x03\x12\x1e\n\x1aKEY_MODE_OF_USE_E_ENCIPHER\x10\x04\x12\x1e\n\x1aKEY_MODE_OF_USE_G_GENERATE\x10\x05\x12\x1a\n\x16KEY_MODE_OF_USE_S_SIGN\x10\x06\x12\x1c\n\x18KEY_MODE_OF_USE_V_VERIFY\x10\x07\x12\x1c\n\x18KEY_MODE_OF_USE_X_DERIVE\x10\x08*o\n\x08KeyState\x12\x19\n\x15KEY_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10KEY_STATE_ACTIVE\x10\x01\x12\x1b\n\x17KEY_STATE_DECIPHER_ONLY\x10\x02\x12\x15\n\x11KEY_STATE_RETIRED\x10\x03*Z\n\tKeyOrigin\x12\x1a\n\x16KEY_ORIGIN_UNSPECIFIED\x10\x00\x12\x18\n\x14KEY_ORIGIN_GENERATED\x10\x01\x12\x17\n\x13KEY_ORIGIN_IMPORTED\x10\x02\x32\xed\x01\n\nKeyService\x12G\n\x08ListKeys\x12\x1c.pinvault.v1.ListKeysRequest\x1a\x1d.pinvault.v1.ListKeysResponse\x12\x41\n\x06GetKey\x12\x1a.pinvault.v1.GetKeyRequest\x1a\x1b.pinvault.v1.GetKeyResponse\x12S\n\x0cGetPublicKey\x12 .pinvault.v1.GetPublicKeyRequest\x1a!.pinvault.v1.GetPublicKeyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15pinvault/v1/key.proto\x12\x0bpinvault.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpinvault/v1/resources.proto\"\xa6\x01\n\x0fListKeysRequest\x12.\n\x05usage\x18\x01 \x01(\x0e\x32\x15.pinvault.v1.KeyUsageB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1d\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x44\n\npage_token\x18\x03 \x01(\tB0\xbaH-r(2&^[a-z][a-z0-9-]{0,62}/[1-9][0-9]{0,3}$\xd8\x01\x01\"}\n\x10ListKeysResponse\x12\x1e\n\x04keys\x18\x01 \x03(\x0b\x32\x10.pinvault.v1.Key\x12I\n\x0fnext_page_token\x18\x02 \x01(\tB0\xbaH-r(2&^[a-z][a-z0-9-]{0,62}/[1-9][0-9]{0,3}$\xd8\x01\x01\"N\n\rGetKeyRequest\x12=\n\x03key\x18\x01 \x01(\tB0\xbaH-r+2)^[a-z][a-z0-9-]{0,62}(/[1-9][0-9]{0,3})?$\"/\n\x0eGetKeyResponse\x12\x1d\n\x03key\x18\x01 \x01(\x0b\x32\x10.pinvault.v1.Key\"A\n\x13GetPublicKeyRequest\x12*\n\x03key\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9-]{0,62}$\"\x92\x01\n\x14GetPublicKeyResponse\x12(\n\x04jwks\x18\x01 \x01(\x0b\x32\x1a.pinvault.v1.JsonWebKeySet\x12 \n\x03key\x18\x02 \x01(\x0b\x32\x13.pinvault.v1.KeyUse\x12.\n\nthumbprint\x18\x03 \x01(\tB\x1a\xbaH\x17r\x15\x32\x13^[A-Za-z0-9_-]{43}$\"\xbc\x04\n\x15ImportKeyBlockRequest\x12+\n\x04name\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9-]{0,30}$\x12/\n\tkey_block\x18\x02 \x01(\tB\x1c\x80\x01\x01\xbaH\x16r\x14\x10(\x18\x88N2\r^[A-Z][ -~]*$\x12>\n\x04kbpk\x18\x03 \x01(\tB0\xbaH-r+2)^[a-z][a-z0-9-]{0,62}(/[1-9][0-9]{0,3})?$\x12\xbf\x01\n\x0bvalid_until\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x8d\x01\xbaH\x89\x01\xba\x01\x85\x01\n\x12timestamp.midnight\x12*must be a midnight, UTC, from 1970 to 9999\x1a\x43int(this) > 0 && int(this) < 253402300800 && int(this) % 86400 == 0\x12\xc2\x01\n\x0eprevious_until\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x8d\x01\xbaH\x89\x01\xba\x01\x85\x01\n\x12timestamp.midnight\x12*must be a midnight, UTC, from 1970 to 9999\x1a\x43int(this) > 0 && int(this) < 253402300800 && int(this) % 86400 == 0\"7\n\x16ImportKeyBlockResponse\x12\x1d\n\x03key\x18\x01 \x01(\x0b\x32\x10.pinvault.v1.Key\"\xd1\x01\n\x15\x45xportKeyBlockRequest\x12=\n\x03key\x18\x01 \x01(\tB0\xbaH-r+2)^[a-z][a-z0-9-]{0,62}(/[1-9][0-9]{0,3})?$\x12>\n\x04kbpk\x18\x02 \x01(\tB0\xbaH-r+2)^[a-z][a-z0-9-]{0,62}(/[1-9][0-9]{0,3})?$\x12\x39\n\x07version\x18\x03 \x01(\x0e\x32\x1c.pinvault.v1.KeyBlockVersionB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\"h\n\x16\x45xportKeyBlockResponse\x12/\n\tkey_block\x18\x01 \x01(\tB\x1c\x80\x01\x01\xbaH\x16r\x14\x10(\x18\x88N2\r^[A-Z][ -~]*$\x12\x1d\n\x03key\x18\x02 \x01(\x0b\x32\x10.pinvault.v1.Key\"\x9f\x06\n\x1aImportKeyCryptogramRequest\x12+\n\x04name\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9-]{0,30}$\x12\x30\n\x05usage\x18\x02 \x01(\x0e\x32\x15.pinvault.v1.KeyUsageB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x38\n\talgorithm\x18\x03 \x01(\x0e\x32\x19.pinvault.v1.KeyAlgorithmB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12:\n\x0bmode_of_use\x18\x04 \x01(\x0e\x32\x19.pinvault.v1.KeyModeOfUseB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x46\n\x0cwrapping_key\x18\x05 \x01(\tB0\xbaH-r+2)^[a-z][a-z0-9-]{0,62}(/[1-9][0-9]{0,3})?$\x12#\n\x0bwrapped_key\x18\x06 \x01(\x0c\x42\x0e\x80\x01\x01\xbaH\x08z\x06\x10\x80\x02\x18\x80\x04\x12\x38\n\x0b\x63heck_value\x18\x07 \x01(\tB#\xbaH r\x1e\x32\x1c^([0-9A-F]{6}|[0-9A-F]{10})$\x12\xbf\x01\n\x0bvalid_until\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x8d\x01\xbaH\x89\x01\xba\x01\x85\x01\n\x12timestamp.midnight\x12*must be a midnight, UTC, from 1970 to 9999\x1a\x43int(this) > 0 && int(this) < 253402300800 && int(this) % 86400 == 0\x12\xc2\x01\n\x0eprevious_until\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x8d\x01\xbaH\x89\x01\xba\x01\x85\x01\n\x12timestamp.midnight\x12*must be a midnight, UTC, from 1970 to 9999\x1a\x43int(this) > 0 && int(this) < 253402300800 && int(this) % 86400 == 0\"<\n\x1bImportKeyCryptogramResponse\x12\x1d\n\x03key\x18\x01 \x01(\x0b\x32\x10.pinvault.v1.Key\"\x80\x04\n\x10RotateKeyRequest\x12=\n\x03key\x18\x01 \x01(\tB0\xbaH-r+2)^[a-z][a-z0-9-]{0,62}(/[1-9][0-9]{0,3})?$\x12\x17\n\nexportable\x18\x02 \x01(\x08H\x00\x88\x01\x01\x12\xbf\x01\n\x0bvalid_until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x8d\x01\xbaH\x89\x01\xba\x01\x85\x01\n\x12timestamp.midnight\x12*must be a midnight, UTC, from 1970 to 9999\x1a\x43int(this) > 0 && int(this) < 253402300800 && int(this) % 86400 == 0\x12\xc2\x01\n\x0eprevious_until\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x8d\x01\xbaH\x89\x01\xba\x01\x85\x01\n\x12timestamp.midnight\x12*must be a midnight, UTC, from 1970 to 9999\x1a\x43int(this) > 0 && int(this) < 253402300800 && int(this) % 86400 == 0B\r\n\x0b_exportable\"V\n\x11RotateKeyResponse\x12\x1d\n\x03key\x18\x01 \x01(\x0b\x32\x10.pinvault.v1.Key\x12\"\n\x08previous\x18\x02 \x01(\x0b\x32\x10.pinvault.v1.Key\"\x95\x01\n\x10RetireKeyRequest\x12:\n\x03key\x18\x01 \x01(\tB-\xbaH*r(2&^[a-z][a-z0-9-]{0,62}/[1-9][0-9]{0,3}$\x12\x45\n\x0b\x63heck_value\x18\x02 \x01(\tB0\xbaH-r+2)^([0-9A-F]{6}|[0-9A-F]{10}|[0-9A-F]{64})$\"2\n\x11RetireKeyResponse\x12\x1d\n\x03key\x18\x01 \x01(\x0b\x32\x10.pinvault.v1.Key\"6\n\rJsonWebKeySet\x12%\n\x04keys\x18\x01 \x03(\x0b\x32\x17.pinvault.v1.JsonWebKey\"\xef\x02\n\nJsonWebKey\x12\x1b\n\x03kty\x18\x01 \x01(\tB\x0e\xbaH\x0br\tR\x03RSAR\x02\x45\x43\x12\x17\n\x03use\x18\x02 \x01(\tB\n\xbaH\x07r\x05\n\x03\x65nc\x12\x33\n\x03\x61lg\x18\x03 \x01(\tB&\xbaH#r!R\x08RSA-OAEPR\x0cRSA-OAEP-256R\x07\x45\x43\x44H-ES\x12:\n\x03kid\x18\x04 \x01(\tB-\xbaH*r(2&^[a-z][a-z0-9-]{0,62}/[1-9][0-9]{0,3}$\x12-\n\x01n\x18\x05 \x01(\tB\"\xbaH\x1fr\x1a\x32\x18^[A-Za-z0-9_-]{342,683}$\xd8\x01\x01\x12\x19\n\x01\x65\x18\x06 \x01(\tB\x0e\xbaH\x0br\x06\n\x04\x41QAB\xd8\x01\x01\x12\x1c\n\x03\x63rv\x18\x07 \x01(\tB\x0f\xbaH\x0cr\x07\n\x05P-256\xd8\x01\x01\x12(\n\x01x\x18\x08 \x01(\tB\x1d\xbaH\x1ar\x15\x32\x13^[A-Za-z0-9_-]{43}$\xd8\x01\x01\x12(\n\x01y\x18\t \x01(\tB\x1d\xbaH\x1ar\x15\x32\x13^[A-Za-z0-9_-]{43}$\xd8\x01\x01\"\xc6\x03\n\x03Key\x12+\n\x04name\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9-]{0,62}$\x12\x18\n\x07version\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01\x12$\n\x05usage\x18\x03 \x01(\x0e\x32\x15.pinvault.v1.KeyUsage\x12,\n\talgorithm\x18\x04 \x01(\x0e\x32\x19.pinvault.v1.KeyAlgorithm\x12.\n\x0bmode_of_use\x18\x05 \x01(\x0e\x32\x19.pinvault.v1.KeyModeOfUse\x12\x45\n\x0b\x63heck_value\x18\x06 \x01(\tB0\xbaH-r+2)^([0-9A-F]{6}|[0-9A-F]{10}|[0-9A-F]{64})$\x12$\n\x05state\x18\x07 \x01(\x0e\x32\x15.pinvault.v1.KeyState\x12&\n\x06origin\x18\x08 \x01(\x0e\x32\x16.pinvault.v1.KeyOrigin\x12.\n\nvalid_from\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bvalid_until\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xe9\x04\n\x08KeyUsage\x12\x19\n\x15KEY_USAGE_UNSPECIFIED\x10\x00\x12 \n\x1cKEY_USAGE_B0_BASE_DERIVATION\x10\x01\x12+\n\'KEY_USAGE_D1_ASYMMETRIC_DATA_ENCRYPTION\x10\x02\x12\x1f\n\x1bKEY_USAGE_K0_KEY_ENCRYPTION\x10\x03\x12%\n!KEY_USAGE_K1_KEY_BLOCK_PROTECTION\x10\x04\x12\x15\n\x11KEY_USAGE_M7_HMAC\x10\x05\x12\x1f\n\x1bKEY_USAGE_P0_PIN_ENCRYPTION\x10\x06\x12\x1a\n\x16KEY_USAGE_S0_SIGNATURE\x10\x07\x12)\n%KEY_USAGE_V1_PIN_VERIFICATION_IBM3624\x10\x08\x12*\n&KEY_USAGE_V2_PIN_VERIFICATION_VISA_PVV\x10\t\x12,\n(KEY_USAGE_E0_EMV_APPLICATION_CRYPTOGRAMS\x10\n\x12\x35\n1KEY_USAGE_E1_EMV_SECURE_MESSAGING_CONFIDENTIALITY\x10\x0b\x12/\n+KEY_USAGE_E2_EMV_SECURE_MESSAGING_INTEGRITY\x10\x0c\x12\x1e\n\x1aKEY_USAGE_K3_KEY_AGREEMENT\x10\r\x12(\n$KEY_USAGE_K2_ASYMMETRIC_KEY_WRAPPING\x10\x0e\x12 \n\x1cKEY_USAGE_M1_MAC_ALGORITHM_1\x10\x0f*\x7f\n\x0fKeyBlockVersion\x12!\n\x1dKEY_BLOCK_VERSION_UNSPECIFIED\x10\x00\x12\x17\n\x13KEY_BLOCK_VERSION_B\x10\x01\x12\x17\n\x13KEY_BLOCK_VERSION_D\x10\x02\x12\x17\n\x13KEY_BLOCK_VERSION_E\x10\x03*\xaa\x02\n\x0cKeyModeOfUse\x12\x1f\n\x1bKEY_MODE_OF_USE_UNSPECIFIED\x10\x00\x12\x1a\n\x16KEY_MODE_OF_USE_B_BOTH\x10\x01\x12%\n!KEY_MODE_OF_USE_C_GENERATE_VERIFY\x10\x02\x12\x1e\n\x1aKEY_MODE_OF_USE_D_DECIPHER\x10\x03\x12\x1e\n\x1aKEY_MODE_OF_USE_E_ENCIPHER\x10\x04\x12\x1e\n\x1aKEY_MODE_OF_USE_G_GENERATE\x10\x05\x12\x1a\n\x16KEY_MODE_OF_USE_S_SIGN\x10\x06\x12\x1c\n\x18KEY_MODE_OF_USE_V_VERIFY\x10\x07\x12\x1c\n\x18KEY_MODE_OF_USE_X_DERIVE\x10\x08*o\n\x08KeyState\x12\x19\n\x15KEY_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10KEY_STATE_ACTIVE\x10\x01\x12\x1b\n\x17KEY_STATE_DECIPHER_ONLY\x10\x02\x12\x15\n\x11KEY_STATE_RETIRED\x10\x03*Z\n\tKeyOrigin\x12\x1a\n\x16KEY_ORIGIN_UNSPECIFIED\x10\x00\x12\x18\n\x14KEY_ORIGIN_GENERATED\x10\x01\x12\x17\n\x13KEY_ORIGIN_IMPORTED\x10\x02\x32\xa5\x05\n\nKeyService\x12G\n\x08ListKeys\x12\x1c.pinvault.v1.ListKeysRequest\x1a\x1d.pinvault.v1.ListKeysResponse\x12\x41\n\x06GetKey\x12\x1a.pinvault.v1.GetKeyRequest\x1a\x1b.pinvault.v1.GetKeyResponse\x12S\n\x0cGetPublicKey\x12 .pinvault.v1.GetPublicKeyRequest\x1a!.pinvault.v1.GetPublicKeyResponse\x12Y\n\x0eImportKeyBlock\x12\".pinvault.v1.ImportKeyBlockRequest\x1a#.pinvault.v1.ImportKeyBlockResponse\x12Y\n\x0e\x45xportKeyBlock\x12\".pinvault.v1.ExportKeyBlockRequest\x1a#.pinvault.v1.ExportKeyBlockResponse\x12h\n\x13ImportKeyCryptogram\x12\'.pinvault.v1.ImportKeyCryptogramRequest\x1a(.pinvault.v1.ImportKeyCryptogramResponse\x12J\n\tRotateKey\x12\x1d.pinvault.v1.RotateKeyRequest\x1a\x1e.pinvault.v1.RotateKeyResponse\x12J\n\tRetireKey\x12\x1d.pinvault.v1.RetireKeyRequest\x1a\x1e.pinvault.v1.RetireKeyResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,6 +48,52 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETPUBLICKEYREQUEST'].fields_by_name['key']._serialized_options = b'\272H\032r\0302\026^[a-z][a-z0-9-]{0,62}$'
   _globals['_GETPUBLICKEYRESPONSE'].fields_by_name['thumbprint']._loaded_options = None
   _globals['_GETPUBLICKEYRESPONSE'].fields_by_name['thumbprint']._serialized_options = b'\272H\027r\0252\023^[A-Za-z0-9_-]{43}$'
+  _globals['_IMPORTKEYBLOCKREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_IMPORTKEYBLOCKREQUEST'].fields_by_name['name']._serialized_options = b'\272H\032r\0302\026^[a-z][a-z0-9-]{0,30}$'
+  _globals['_IMPORTKEYBLOCKREQUEST'].fields_by_name['key_block']._loaded_options = None
+  _globals['_IMPORTKEYBLOCKREQUEST'].fields_by_name['key_block']._serialized_options = b'\200\001\001\272H\026r\024\020(\030\210N2\r^[A-Z][ -~]*$'
+  _globals['_IMPORTKEYBLOCKREQUEST'].fields_by_name['kbpk']._loaded_options = None
+  _globals['_IMPORTKEYBLOCKREQUEST'].fields_by_name['kbpk']._serialized_options = b'\272H-r+2)^[a-z][a-z0-9-]{0,62}(/[1-9][0-9]{0,3})?$'
+  _globals['_IMPORTKEYBLOCKREQUEST'].fields_by_name['valid_until']._loaded_options = None
+  _globals['_IMPORTKEYBLOCKREQUEST'].fields_by_name['valid_until']._serialized_options = b'\272H\211\001\272\001\205\001\n\022timestamp.midnight\022*must be a midnight, UTC, from 1970 to 9999\032Cint(this) > 0 && int(this) < 253402300800 && int(this) % 86400 == 0'
+  _globals['_IMPORTKEYBLOCKREQUEST'].fields_by_name['previous_until']._loaded_options = None
+  _globals['_IMPORTKEYBLOCKREQUEST'].fields_by_name['previous_until']._serialized_options = b'\272H\211\001\272\001\205\001\n\022timestamp.midnight\022*must be a midnight, UTC, from 1970 to 9999\032Cint(this) > 0 && int(this) < 253402300800 && int(this) % 86400 == 0'
+  _globals['_EXPORTKEYBLOCKREQUEST'].fields_by_name['key']._loaded_options = None
+  _globals['_EXPORTKEYBLOCKREQUEST'].fields_by_name['key']._serialized_options = b'\272H-r+2)^[a-z][a-z0-9-]{0,62}(/[1-9][0-9]{0,3})?$'
+  _globals['_EXPORTKEYBLOCKREQUEST'].fields_by_name['kbpk']._loaded_options = None
+  _globals['_EXPORTKEYBLOCKREQUEST'].fields_by_name['kbpk']._serialized_options = b'\272H-r+2)^[a-z][a-z0-9-]{0,62}(/[1-9][0-9]{0,3})?$'
+  _globals['_EXPORTKEYBLOCKREQUEST'].fields_by_name['version']._loaded_options = None
+  _globals['_EXPORTKEYBLOCKREQUEST'].fields_by_name['version']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
+  _globals['_EXPORTKEYBLOCKRESPONSE'].fields_by_name['key_block']._loaded_options = None
+  _globals['_EXPORTKEYBLOCKRESPONSE'].fields_by_name['key_block']._serialized_options = b'\200\001\001\272H\026r\024\020(\030\210N2\r^[A-Z][ -~]*$'
+  _globals['_IMPORTKEYCRYPTOGRAMREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_IMPORTKEYCRYPTOGRAMREQUEST'].fields_by_name['name']._serialized_options = b'\272H\032r\0302\026^[a-z][a-z0-9-]{0,30}$'
+  _globals['_IMPORTKEYCRYPTOGRAMREQUEST'].fields_by_name['usage']._loaded_options = None
+  _globals['_IMPORTKEYCRYPTOGRAMREQUEST'].fields_by_name['usage']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
+  _globals['_IMPORTKEYCRYPTOGRAMREQUEST'].fields_by_name['algorithm']._loaded_options = None
+  _globals['_IMPORTKEYCRYPTOGRAMREQUEST'].fields_by_name['algorithm']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
+  _globals['_IMPORTKEYCRYPTOGRAMREQUEST'].fields_by_name['mode_of_use']._loaded_options = None
+  _globals['_IMPORTKEYCRYPTOGRAMREQUEST'].fields_by_name['mode_of_use']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
+  _globals['_IMPORTKEYCRYPTOGRAMREQUEST'].fields_by_name['wrapping_key']._loaded_options = None
+  _globals['_IMPORTKEYCRYPTOGRAMREQUEST'].fields_by_name['wrapping_key']._serialized_options = b'\272H-r+2)^[a-z][a-z0-9-]{0,62}(/[1-9][0-9]{0,3})?$'
+  _globals['_IMPORTKEYCRYPTOGRAMREQUEST'].fields_by_name['wrapped_key']._loaded_options = None
+  _globals['_IMPORTKEYCRYPTOGRAMREQUEST'].fields_by_name['wrapped_key']._serialized_options = b'\200\001\001\272H\010z\006\020\200\002\030\200\004'
+  _globals['_IMPORTKEYCRYPTOGRAMREQUEST'].fields_by_name['check_value']._loaded_options = None
+  _globals['_IMPORTKEYCRYPTOGRAMREQUEST'].fields_by_name['check_value']._serialized_options = b'\272H r\0362\034^([0-9A-F]{6}|[0-9A-F]{10})$'
+  _globals['_IMPORTKEYCRYPTOGRAMREQUEST'].fields_by_name['valid_until']._loaded_options = None
+  _globals['_IMPORTKEYCRYPTOGRAMREQUEST'].fields_by_name['valid_until']._serialized_options = b'\272H\211\001\272\001\205\001\n\022timestamp.midnight\022*must be a midnight, UTC, from 1970 to 9999\032Cint(this) > 0 && int(this) < 253402300800 && int(this) % 86400 == 0'
+  _globals['_IMPORTKEYCRYPTOGRAMREQUEST'].fields_by_name['previous_until']._loaded_options = None
+  _globals['_IMPORTKEYCRYPTOGRAMREQUEST'].fields_by_name['previous_until']._serialized_options = b'\272H\211\001\272\001\205\001\n\022timestamp.midnight\022*must be a midnight, UTC, from 1970 to 9999\032Cint(this) > 0 && int(this) < 253402300800 && int(this) % 86400 == 0'
+  _globals['_ROTATEKEYREQUEST'].fields_by_name['key']._loaded_options = None
+  _globals['_ROTATEKEYREQUEST'].fields_by_name['key']._serialized_options = b'\272H-r+2)^[a-z][a-z0-9-]{0,62}(/[1-9][0-9]{0,3})?$'
+  _globals['_ROTATEKEYREQUEST'].fields_by_name['valid_until']._loaded_options = None
+  _globals['_ROTATEKEYREQUEST'].fields_by_name['valid_until']._serialized_options = b'\272H\211\001\272\001\205\001\n\022timestamp.midnight\022*must be a midnight, UTC, from 1970 to 9999\032Cint(this) > 0 && int(this) < 253402300800 && int(this) % 86400 == 0'
+  _globals['_ROTATEKEYREQUEST'].fields_by_name['previous_until']._loaded_options = None
+  _globals['_ROTATEKEYREQUEST'].fields_by_name['previous_until']._serialized_options = b'\272H\211\001\272\001\205\001\n\022timestamp.midnight\022*must be a midnight, UTC, from 1970 to 9999\032Cint(this) > 0 && int(this) < 253402300800 && int(this) % 86400 == 0'
+  _globals['_RETIREKEYREQUEST'].fields_by_name['key']._loaded_options = None
+  _globals['_RETIREKEYREQUEST'].fields_by_name['key']._serialized_options = b'\272H*r(2&^[a-z][a-z0-9-]{0,62}/[1-9][0-9]{0,3}$'
+  _globals['_RETIREKEYREQUEST'].fields_by_name['check_value']._loaded_options = None
+  _globals['_RETIREKEYREQUEST'].fields_by_name['check_value']._serialized_options = b'\272H-r+2)^([0-9A-F]{6}|[0-9A-F]{10}|[0-9A-F]{64})$'
   _globals['_JSONWEBKEY'].fields_by_name['kty']._loaded_options = None
   _globals['_JSONWEBKEY'].fields_by_name['kty']._serialized_options = b'\272H\013r\tR\003RSAR\002EC'
   _globals['_JSONWEBKEY'].fields_by_name['use']._loaded_options = None
@@ -72,14 +118,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_KEY'].fields_by_name['version']._serialized_options = b'\272H\004\032\002(\001'
   _globals['_KEY'].fields_by_name['check_value']._loaded_options = None
   _globals['_KEY'].fields_by_name['check_value']._serialized_options = b'\272H-r+2)^([0-9A-F]{6}|[0-9A-F]{10}|[0-9A-F]{64})$'
-  _globals['_KEYUSAGE']._serialized_start=1654
-  _globals['_KEYUSAGE']._serialized_end=2195
-  _globals['_KEYMODEOFUSE']._serialized_start=2198
-  _globals['_KEYMODEOFUSE']._serialized_end=2496
-  _globals['_KEYSTATE']._serialized_start=2498
-  _globals['_KEYSTATE']._serialized_end=2609
-  _globals['_KEYORIGIN']._serialized_start=2611
-  _globals['_KEYORIGIN']._serialized_end=2701
+  _globals['_KEYUSAGE']._serialized_start=4275
+  _globals['_KEYUSAGE']._serialized_end=4892
+  _globals['_KEYBLOCKVERSION']._serialized_start=4894
+  _globals['_KEYBLOCKVERSION']._serialized_end=5021
+  _globals['_KEYMODEOFUSE']._serialized_start=5024
+  _globals['_KEYMODEOFUSE']._serialized_end=5322
+  _globals['_KEYSTATE']._serialized_start=5324
+  _globals['_KEYSTATE']._serialized_end=5435
+  _globals['_KEYORIGIN']._serialized_start=5437
+  _globals['_KEYORIGIN']._serialized_end=5527
   _globals['_LISTKEYSREQUEST']._serialized_start=130
   _globals['_LISTKEYSREQUEST']._serialized_end=296
   _globals['_LISTKEYSRESPONSE']._serialized_start=298
@@ -92,12 +140,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETPUBLICKEYREQUEST']._serialized_end=619
   _globals['_GETPUBLICKEYRESPONSE']._serialized_start=622
   _globals['_GETPUBLICKEYRESPONSE']._serialized_end=768
-  _globals['_JSONWEBKEYSET']._serialized_start=770
-  _globals['_JSONWEBKEYSET']._serialized_end=824
-  _globals['_JSONWEBKEY']._serialized_start=827
-  _globals['_JSONWEBKEY']._serialized_end=1194
-  _globals['_KEY']._serialized_start=1197
-  _globals['_KEY']._serialized_end=1651
-  _globals['_KEYSERVICE']._serialized_start=2704
-  _globals['_KEYSERVICE']._serialized_end=2941
+  _globals['_IMPORTKEYBLOCKREQUEST']._serialized_start=771
+  _globals['_IMPORTKEYBLOCKREQUEST']._serialized_end=1343
+  _globals['_IMPORTKEYBLOCKRESPONSE']._serialized_start=1345
+  _globals['_IMPORTKEYBLOCKRESPONSE']._serialized_end=1400
+  _globals['_EXPORTKEYBLOCKREQUEST']._serialized_start=1403
+  _globals['_EXPORTKEYBLOCKREQUEST']._serialized_end=1612
+  _globals['_EXPORTKEYBLOCKRESPONSE']._serialized_start=1614
+  _globals['_EXPORTKEYBLOCKRESPONSE']._serialized_end=1718
+  _globals['_IMPORTKEYCRYPTOGRAMREQUEST']._serialized_start=1721
+  _globals['_IMPORTKEYCRYPTOGRAMREQUEST']._serialized_end=2520
+  _globals['_IMPORTKEYCRYPTOGRAMRESPONSE']._serialized_start=2522
+  _globals['_IMPORTKEYCRYPTOGRAMRESPONSE']._serialized_end=2582
+  _globals['_ROTATEKEYREQUEST']._serialized_start=2585
+  _globals['_ROTATEKEYREQUEST']._serialized_end=3097
+  _globals['_ROTATEKEYRESPONSE']._serialized_start=3099
+  _globals['_ROTATEKEYRESPONSE']._serialized_end=3185
+  _globals['_RETIREKEYREQUEST']._serialized_start=3188
+  _globals['_RETIREKEYREQUEST']._serialized_end=3337
+  _globals['_RETIREKEYRESPONSE']._serialized_start=3339
+  _globals['_RETIREKEYRESPONSE']._serialized_end=3389
+  _globals['_JSONWEBKEYSET']._serialized_start=3391
+  _globals['_JSONWEBKEYSET']._serialized_end=3445
+  _globals['_JSONWEBKEY']._serialized_start=3448
+  _globals['_JSONWEBKEY']._serialized_end=3815
+  _globals['_KEY']._serialized_start=3818
+  _globals['_KEY']._serialized_end=4272
+  _globals['_KEYSERVICE']._serialized_start=5530
+  _globals['_KEYSERVICE']._serialized_end=6207
 # @@protoc_insertion_point(module_scope)

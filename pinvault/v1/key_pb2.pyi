@@ -54,6 +54,10 @@ class _KeyUsageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KeyUsage.Val
     """E2: EMV issuer master key for secure messaging, integrity."""
     KEY_USAGE_K3_KEY_AGREEMENT: _KeyUsage.ValueType  # 13
     """K3: asymmetric key for key agreement."""
+    KEY_USAGE_K2_ASYMMETRIC_KEY_WRAPPING: _KeyUsage.ValueType  # 14
+    """K2: asymmetric key that keys are wrapped under."""
+    KEY_USAGE_M1_MAC_ALGORITHM_1: _KeyUsage.ValueType  # 15
+    """M1: ISO 9797-1 MAC algorithm 1; here: the MAC variant of a legacy key block protection key."""
 
 class KeyUsage(_KeyUsage, metaclass=_KeyUsageEnumTypeWrapper):
     """What a key may be used for: the key usage codes of ANSI X9.143."""
@@ -85,7 +89,37 @@ KEY_USAGE_E2_EMV_SECURE_MESSAGING_INTEGRITY: KeyUsage.ValueType  # 12
 """E2: EMV issuer master key for secure messaging, integrity."""
 KEY_USAGE_K3_KEY_AGREEMENT: KeyUsage.ValueType  # 13
 """K3: asymmetric key for key agreement."""
+KEY_USAGE_K2_ASYMMETRIC_KEY_WRAPPING: KeyUsage.ValueType  # 14
+"""K2: asymmetric key that keys are wrapped under."""
+KEY_USAGE_M1_MAC_ALGORITHM_1: KeyUsage.ValueType  # 15
+"""M1: ISO 9797-1 MAC algorithm 1; here: the MAC variant of a legacy key block protection key."""
 Global___KeyUsage: _TypeAlias = KeyUsage  # noqa: Y015
+
+class _KeyBlockVersion:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _KeyBlockVersionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KeyBlockVersion.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    KEY_BLOCK_VERSION_UNSPECIFIED: _KeyBlockVersion.ValueType  # 0
+    KEY_BLOCK_VERSION_B: _KeyBlockVersion.ValueType  # 1
+    """B: under a TDES key, by derivation."""
+    KEY_BLOCK_VERSION_D: _KeyBlockVersion.ValueType  # 2
+    """D: under an AES key, in CBC."""
+    KEY_BLOCK_VERSION_E: _KeyBlockVersion.ValueType  # 3
+    """E: under an AES key, in CTR."""
+
+class KeyBlockVersion(_KeyBlockVersion, metaclass=_KeyBlockVersionEnumTypeWrapper):
+    """A version of the key block of ANSI X9.143, by its version id."""
+
+KEY_BLOCK_VERSION_UNSPECIFIED: KeyBlockVersion.ValueType  # 0
+KEY_BLOCK_VERSION_B: KeyBlockVersion.ValueType  # 1
+"""B: under a TDES key, by derivation."""
+KEY_BLOCK_VERSION_D: KeyBlockVersion.ValueType  # 2
+"""D: under an AES key, in CBC."""
+KEY_BLOCK_VERSION_E: KeyBlockVersion.ValueType  # 3
+"""E: under an AES key, in CTR."""
+Global___KeyBlockVersion: _TypeAlias = KeyBlockVersion  # noqa: Y015
 
 class _KeyModeOfUse:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -169,7 +203,7 @@ class _KeyOriginEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KeyOrigin.V
     KEY_ORIGIN_GENERATED: _KeyOrigin.ValueType  # 1
     """Generated inside; it never existed elsewhere."""
     KEY_ORIGIN_IMPORTED: _KeyOrigin.ValueType  # 2
-    """Imported under a key block, by ceremony, or as a partner's public key."""
+    """Imported in a key block or a cryptogram, by ceremony, or as a partner's public key; or drawn by the server to be exportable."""
 
 class KeyOrigin(_KeyOrigin, metaclass=_KeyOriginEnumTypeWrapper):
     """How a key came into the HSM."""
@@ -178,7 +212,7 @@ KEY_ORIGIN_UNSPECIFIED: KeyOrigin.ValueType  # 0
 KEY_ORIGIN_GENERATED: KeyOrigin.ValueType  # 1
 """Generated inside; it never existed elsewhere."""
 KEY_ORIGIN_IMPORTED: KeyOrigin.ValueType  # 2
-"""Imported under a key block, by ceremony, or as a partner's public key."""
+"""Imported in a key block or a cryptogram, by ceremony, or as a partner's public key; or drawn by the server to be exportable."""
 Global___KeyOrigin: _TypeAlias = KeyOrigin  # noqa: Y015
 
 @_typing.final
@@ -283,7 +317,7 @@ class GetPublicKeyRequest(_message.Message):
 
     KEY_FIELD_NUMBER: _builtins.int
     key: _builtins.str
-    """Required. The name of a key that clients seal under: usage D1 or K0 with mode D (RSA), or K3 with mode X (EC)."""
+    """Required. The name of a key that clients seal under: usage D1 or K0 with mode D (RSA), or K3 with mode X (EC); or that keys are wrapped under: usage K2 with mode D."""
     def __init__(
         self,
         *,
@@ -328,6 +362,312 @@ class GetPublicKeyResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetPublicKeyResponse: _TypeAlias = GetPublicKeyResponse  # noqa: Y015
+
+@_typing.final
+class ImportKeyBlockRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    KEY_BLOCK_FIELD_NUMBER: _builtins.int
+    KBPK_FIELD_NUMBER: _builtins.int
+    VALID_UNTIL_FIELD_NUMBER: _builtins.int
+    PREVIOUS_UNTIL_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Required. The name of the key that the block shall become a version of: one of the key ring, or one that the configuration awaits."""
+    key_block: _builtins.str
+    """Required. The key block. Its usage, algorithm and mode of use must be those of the name."""
+    kbpk: _builtins.str
+    """Required. The key block protection key: `name`, `name/version`, or the name of a pair of variants."""
+    @_builtins.property
+    def valid_until(self) -> _timestamp_pb2.Timestamp:
+        """Optional. The moment at which the new version's cryptoperiod is over: a midnight, UTC."""
+
+    @_builtins.property
+    def previous_until(self) -> _timestamp_pb2.Timestamp:
+        """Optional. The moment at which the version before deciphers no more: a midnight, UTC."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        key_block: _builtins.str = ...,
+        kbpk: _builtins.str = ...,
+        valid_until: _timestamp_pb2.Timestamp | None = ...,
+        previous_until: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["previous_until", b"previous_until", "valid_until", b"valid_until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kbpk", b"kbpk", "key_block", b"key_block", "name", b"name", "previous_until", b"previous_until", "valid_until", b"valid_until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportKeyBlockRequest: _TypeAlias = ImportKeyBlockRequest  # noqa: Y015
+
+@_typing.final
+class ImportKeyBlockResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def key(self) -> Global___Key:
+        """Output only. The new version."""
+
+    def __init__(
+        self,
+        *,
+        key: Global___Key | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportKeyBlockResponse: _TypeAlias = ImportKeyBlockResponse  # noqa: Y015
+
+@_typing.final
+class ExportKeyBlockRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    KBPK_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """Required. `name` for the active version, `name/version` for another."""
+    kbpk: _builtins.str
+    """Required. The key block protection key, at least as strong as the key: `name` or `name/version`."""
+    version: Global___KeyBlockVersion.ValueType
+    """Required. The version of the key block, which must fit the algorithm of the key block protection key."""
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        kbpk: _builtins.str = ...,
+        version: Global___KeyBlockVersion.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kbpk", b"kbpk", "key", b"key", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportKeyBlockRequest: _TypeAlias = ExportKeyBlockRequest  # noqa: Y015
+
+@_typing.final
+class ExportKeyBlockResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_BLOCK_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    key_block: _builtins.str
+    """Output only. The key block."""
+    @_builtins.property
+    def key(self) -> Global___Key:
+        """Output only. The key that is in it."""
+
+    def __init__(
+        self,
+        *,
+        key_block: _builtins.str = ...,
+        key: Global___Key | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "key_block", b"key_block"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportKeyBlockResponse: _TypeAlias = ExportKeyBlockResponse  # noqa: Y015
+
+@_typing.final
+class ImportKeyCryptogramRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    ALGORITHM_FIELD_NUMBER: _builtins.int
+    MODE_OF_USE_FIELD_NUMBER: _builtins.int
+    WRAPPING_KEY_FIELD_NUMBER: _builtins.int
+    WRAPPED_KEY_FIELD_NUMBER: _builtins.int
+    CHECK_VALUE_FIELD_NUMBER: _builtins.int
+    VALID_UNTIL_FIELD_NUMBER: _builtins.int
+    PREVIOUS_UNTIL_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Required. The name of the key that the cryptogram shall become a version of: one of the key ring, or one that the configuration awaits."""
+    usage: Global___KeyUsage.ValueType
+    """Required. What the sender says that the key is; it must be so for the name."""
+    algorithm: _resources_pb2.KeyAlgorithm.ValueType
+    """Required. As usage."""
+    mode_of_use: Global___KeyModeOfUse.ValueType
+    """Required. As usage."""
+    wrapping_key: _builtins.str
+    """Required. The RSA key of usage K2: `name`, or `name/version`."""
+    wrapped_key: _builtins.bytes
+    """Required. The bytes of the key under RSA-OAEP, with the hash that the wrapping key's JWK names."""
+    check_value: _builtins.str
+    """Required. The key's check value, as its sender told it by another way."""
+    @_builtins.property
+    def valid_until(self) -> _timestamp_pb2.Timestamp:
+        """Optional. The moment at which the new version's cryptoperiod is over: a midnight, UTC."""
+
+    @_builtins.property
+    def previous_until(self) -> _timestamp_pb2.Timestamp:
+        """Optional. The moment at which the version before deciphers no more: a midnight, UTC."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        usage: Global___KeyUsage.ValueType = ...,
+        algorithm: _resources_pb2.KeyAlgorithm.ValueType = ...,
+        mode_of_use: Global___KeyModeOfUse.ValueType = ...,
+        wrapping_key: _builtins.str = ...,
+        wrapped_key: _builtins.bytes = ...,
+        check_value: _builtins.str = ...,
+        valid_until: _timestamp_pb2.Timestamp | None = ...,
+        previous_until: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["previous_until", b"previous_until", "valid_until", b"valid_until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "check_value", b"check_value", "mode_of_use", b"mode_of_use", "name", b"name", "previous_until", b"previous_until", "usage", b"usage", "valid_until", b"valid_until", "wrapped_key", b"wrapped_key", "wrapping_key", b"wrapping_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportKeyCryptogramRequest: _TypeAlias = ImportKeyCryptogramRequest  # noqa: Y015
+
+@_typing.final
+class ImportKeyCryptogramResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def key(self) -> Global___Key:
+        """Output only. The new version."""
+
+    def __init__(
+        self,
+        *,
+        key: Global___Key | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportKeyCryptogramResponse: _TypeAlias = ImportKeyCryptogramResponse  # noqa: Y015
+
+@_typing.final
+class RotateKeyRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    EXPORTABLE_FIELD_NUMBER: _builtins.int
+    VALID_UNTIL_FIELD_NUMBER: _builtins.int
+    PREVIOUS_UNTIL_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """Required. `name`; or `name/version` to rotate only while that version is the active one, which makes the call safe to repeat."""
+    exportable: _builtins.bool
+    """Optional. Whether the new version can be exported: as the version before when absent. What was not exportable does not become so."""
+    @_builtins.property
+    def valid_until(self) -> _timestamp_pb2.Timestamp:
+        """Optional. The moment at which the new version's cryptoperiod is over: a midnight, UTC."""
+
+    @_builtins.property
+    def previous_until(self) -> _timestamp_pb2.Timestamp:
+        """Optional. The moment at which the version before deciphers no more: a midnight, UTC."""
+
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        exportable: _builtins.bool | None = ...,
+        valid_until: _timestamp_pb2.Timestamp | None = ...,
+        previous_until: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_exportable", b"_exportable", "exportable", b"exportable", "previous_until", b"previous_until", "valid_until", b"valid_until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exportable", b"_exportable", "exportable", b"exportable", "key", b"key", "previous_until", b"previous_until", "valid_until", b"valid_until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__exportable: _TypeAlias = _typing.Literal["exportable"]  # noqa: Y015
+    _WhichOneofArgType__exportable: _TypeAlias = _typing.Literal["_exportable", b"_exportable"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__exportable) -> _WhichOneofReturnType__exportable | None: ...
+
+Global___RotateKeyRequest: _TypeAlias = RotateKeyRequest  # noqa: Y015
+
+@_typing.final
+class RotateKeyResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    PREVIOUS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def key(self) -> Global___Key:
+        """Output only. The new version, which is active."""
+
+    @_builtins.property
+    def previous(self) -> Global___Key:
+        """Output only. The version before, which deciphers only."""
+
+    def __init__(
+        self,
+        *,
+        key: Global___Key | None = ...,
+        previous: Global___Key | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "previous", b"previous"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "previous", b"previous"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RotateKeyResponse: _TypeAlias = RotateKeyResponse  # noqa: Y015
+
+@_typing.final
+class RetireKeyRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    CHECK_VALUE_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """Required. `name/version`."""
+    check_value: _builtins.str
+    """Required. The check value of that version, as GetKey tells it: so that no other one is retired by mistake."""
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        check_value: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_value", b"check_value", "key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetireKeyRequest: _TypeAlias = RetireKeyRequest  # noqa: Y015
+
+@_typing.final
+class RetireKeyResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def key(self) -> Global___Key:
+        """Output only. The key, which is retired."""
+
+    def __init__(
+        self,
+        *,
+        key: Global___Key | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetireKeyResponse: _TypeAlias = RetireKeyResponse  # noqa: Y015
 
 @_typing.final
 class JsonWebKeySet(_message.Message):

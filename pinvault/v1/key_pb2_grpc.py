@@ -26,7 +26,11 @@ if _version_not_supported:
 
 
 class KeyServiceStub:
-    """Tells of keys, never of their values. Keys live in the HSM and are named by the key ring.
+    """Tells of keys and changes them, never with their values in the clear. Keys live in the HSM
+    and are named by the key ring; every change is one of both.
+
+    What a new key may be stands in the configuration or in the key ring, never in a call alone.
+    A new version of a key takes over at once; the version before it goes on deciphering.
     """
 
     def __init__(self, channel):
@@ -50,10 +54,39 @@ class KeyServiceStub:
                 request_serializer=pinvault_dot_v1_dot_key__pb2.GetPublicKeyRequest.SerializeToString,
                 response_deserializer=pinvault_dot_v1_dot_key__pb2.GetPublicKeyResponse.FromString,
                 _registered_method=True)
+        self.ImportKeyBlock = channel.unary_unary(
+                '/pinvault.v1.KeyService/ImportKeyBlock',
+                request_serializer=pinvault_dot_v1_dot_key__pb2.ImportKeyBlockRequest.SerializeToString,
+                response_deserializer=pinvault_dot_v1_dot_key__pb2.ImportKeyBlockResponse.FromString,
+                _registered_method=True)
+        self.ExportKeyBlock = channel.unary_unary(
+                '/pinvault.v1.KeyService/ExportKeyBlock',
+                request_serializer=pinvault_dot_v1_dot_key__pb2.ExportKeyBlockRequest.SerializeToString,
+                response_deserializer=pinvault_dot_v1_dot_key__pb2.ExportKeyBlockResponse.FromString,
+                _registered_method=True)
+        self.ImportKeyCryptogram = channel.unary_unary(
+                '/pinvault.v1.KeyService/ImportKeyCryptogram',
+                request_serializer=pinvault_dot_v1_dot_key__pb2.ImportKeyCryptogramRequest.SerializeToString,
+                response_deserializer=pinvault_dot_v1_dot_key__pb2.ImportKeyCryptogramResponse.FromString,
+                _registered_method=True)
+        self.RotateKey = channel.unary_unary(
+                '/pinvault.v1.KeyService/RotateKey',
+                request_serializer=pinvault_dot_v1_dot_key__pb2.RotateKeyRequest.SerializeToString,
+                response_deserializer=pinvault_dot_v1_dot_key__pb2.RotateKeyResponse.FromString,
+                _registered_method=True)
+        self.RetireKey = channel.unary_unary(
+                '/pinvault.v1.KeyService/RetireKey',
+                request_serializer=pinvault_dot_v1_dot_key__pb2.RetireKeyRequest.SerializeToString,
+                response_deserializer=pinvault_dot_v1_dot_key__pb2.RetireKeyResponse.FromString,
+                _registered_method=True)
 
 
 class KeyServiceServicer:
-    """Tells of keys, never of their values. Keys live in the HSM and are named by the key ring.
+    """Tells of keys and changes them, never with their values in the clear. Keys live in the HSM
+    and are named by the key ring; every change is one of both.
+
+    What a new key may be stands in the configuration or in the key ring, never in a call alone.
+    A new version of a key takes over at once; the version before it goes on deciphering.
     """
 
     def ListKeys(self, request, context):
@@ -84,6 +117,58 @@ class KeyServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ImportKeyBlock(self, request, context):
+        """Imports a key from a key block (ANSI X9.143; versions B, D and E, and A and C where the
+        configuration has variants) as the next version of its name.
+
+        The caller must hold a grant for this method that names the new key and the key block
+        protection key, in one row.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportKeyBlock(self, request, context):
+        """Gives a key as a key block (ANSI X9.143) under another key: only a key that is exportable.
+
+        The caller must hold a grant for this method that names the key and the key block
+        protection key, in one row.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportKeyCryptogram(self, request, context):
+        """Imports a key that was enciphered under the public half of an RSA key of the HSM, as the
+        next version of its name. The key is unwrapped inside the HSM.
+
+        Nothing in a cryptogram says who made it: compare check values with its sender by another
+        way. The caller must hold a grant for this method that names the new key and the wrapping
+        key, in one row.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateKey(self, request, context):
+        """Makes the next version of a key, generated by the HSM.
+
+        A key whose value comes from a partner cannot be rotated: import the partner's next one.
+        The caller must hold a grant for this method that names the key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetireKey(self, request, context):
+        """Ends the use of a key version for good: what was enciphered under it opens no more.
+
+        The caller must hold a grant for this method that names the key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_KeyServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -102,6 +187,31 @@ def add_KeyServiceServicer_to_server(servicer, server):
                     request_deserializer=pinvault_dot_v1_dot_key__pb2.GetPublicKeyRequest.FromString,
                     response_serializer=pinvault_dot_v1_dot_key__pb2.GetPublicKeyResponse.SerializeToString,
             ),
+            'ImportKeyBlock': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportKeyBlock,
+                    request_deserializer=pinvault_dot_v1_dot_key__pb2.ImportKeyBlockRequest.FromString,
+                    response_serializer=pinvault_dot_v1_dot_key__pb2.ImportKeyBlockResponse.SerializeToString,
+            ),
+            'ExportKeyBlock': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportKeyBlock,
+                    request_deserializer=pinvault_dot_v1_dot_key__pb2.ExportKeyBlockRequest.FromString,
+                    response_serializer=pinvault_dot_v1_dot_key__pb2.ExportKeyBlockResponse.SerializeToString,
+            ),
+            'ImportKeyCryptogram': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportKeyCryptogram,
+                    request_deserializer=pinvault_dot_v1_dot_key__pb2.ImportKeyCryptogramRequest.FromString,
+                    response_serializer=pinvault_dot_v1_dot_key__pb2.ImportKeyCryptogramResponse.SerializeToString,
+            ),
+            'RotateKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateKey,
+                    request_deserializer=pinvault_dot_v1_dot_key__pb2.RotateKeyRequest.FromString,
+                    response_serializer=pinvault_dot_v1_dot_key__pb2.RotateKeyResponse.SerializeToString,
+            ),
+            'RetireKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetireKey,
+                    request_deserializer=pinvault_dot_v1_dot_key__pb2.RetireKeyRequest.FromString,
+                    response_serializer=pinvault_dot_v1_dot_key__pb2.RetireKeyResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'pinvault.v1.KeyService', rpc_method_handlers)
@@ -111,7 +221,11 @@ def add_KeyServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class KeyService:
-    """Tells of keys, never of their values. Keys live in the HSM and are named by the key ring.
+    """Tells of keys and changes them, never with their values in the clear. Keys live in the HSM
+    and are named by the key ring; every change is one of both.
+
+    What a new key may be stands in the configuration or in the key ring, never in a call alone.
+    A new version of a key takes over at once; the version before it goes on deciphering.
     """
 
     @staticmethod
@@ -185,6 +299,141 @@ class KeyService:
             '/pinvault.v1.KeyService/GetPublicKey',
             pinvault_dot_v1_dot_key__pb2.GetPublicKeyRequest.SerializeToString,
             pinvault_dot_v1_dot_key__pb2.GetPublicKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportKeyBlock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pinvault.v1.KeyService/ImportKeyBlock',
+            pinvault_dot_v1_dot_key__pb2.ImportKeyBlockRequest.SerializeToString,
+            pinvault_dot_v1_dot_key__pb2.ImportKeyBlockResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportKeyBlock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pinvault.v1.KeyService/ExportKeyBlock',
+            pinvault_dot_v1_dot_key__pb2.ExportKeyBlockRequest.SerializeToString,
+            pinvault_dot_v1_dot_key__pb2.ExportKeyBlockResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportKeyCryptogram(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pinvault.v1.KeyService/ImportKeyCryptogram',
+            pinvault_dot_v1_dot_key__pb2.ImportKeyCryptogramRequest.SerializeToString,
+            pinvault_dot_v1_dot_key__pb2.ImportKeyCryptogramResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pinvault.v1.KeyService/RotateKey',
+            pinvault_dot_v1_dot_key__pb2.RotateKeyRequest.SerializeToString,
+            pinvault_dot_v1_dot_key__pb2.RotateKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetireKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pinvault.v1.KeyService/RetireKey',
+            pinvault_dot_v1_dot_key__pb2.RetireKeyRequest.SerializeToString,
+            pinvault_dot_v1_dot_key__pb2.RetireKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,10 +1,11 @@
 """An acquiring server: it translates and verifies, and has nothing of the issuing verbs."""
 
+import secrets
 from collections.abc import Callable, Iterator
 
 import grpc
 import pytest
-from psec import des
+from psec import des, tr31
 
 from pinvault.client import (
     PinBlock,
@@ -76,6 +77,16 @@ def test_an_acquiring_server_translates_and_verifies(acquiring: RunningServer) -
         assert at_the_switch(environment, batch.pin_blocks[0], "ISO_4") == "4831"
         known = terminal(environment, "4831", form="ISO_4")
         assert vault.verify_pin(block, pan=PAN, reference=known)
+
+
+def test_an_acquiring_server_takes_and_gives_zone_keys(acquiring: RunningServer) -> None:
+    kbpk = acquiring.environment.zone_key("kbpk-partner")
+    value = des.adjust_key_parity(secrets.token_bytes(24))
+    block = tr31.wrap(kbpk, tr31.Header("D", "P0", "T", "B", "00", "E"), value)
+    with acquiring.connect("key-manager") as keeper:
+        made = keeper.keys.import_block("zpk-acme", block, kbpk="kbpk-partner")
+        exported = keeper.keys.export_block(made.id, kbpk="kbpk-partner", version="D")
+    assert tr31.unwrap(kbpk, exported.key_block)[1] == value
 
 
 def from_an_old_terminal(environment: Environment, form: str) -> PinBlock:

@@ -14,11 +14,14 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from prometheus_client import CollectorRegistry
 
-from hsm.vocabulary import Algorithm
+from hsm.keyring import Keyring
+from hsm.vocabulary import Algorithm, State
 from pinvault.audit.record import AuditRecord, encode
+from pinvault.clearzone.key_zone import KeyZone
 from pinvault.clearzone.zone import ClearZone
 from pinvault.client.sealing import SealingKey
 from pinvault.development.environment import check_value
+from pinvault.model.custody import WantedKey
 from pinvault.model.keys import Key, KeyDirectory
 from pinvault.model.pin_rules import PinRules
 from pinvault.model.pins import Format
@@ -34,7 +37,9 @@ from pinvault.model.profiles import (
 from pinvault.model.scripts import ScriptBlock, ScriptPadding, ScriptProfile
 from pinvault.model.verification import Ibm3624Scheme, ValidationLayout, VisaPvvScheme
 from pinvault.operations.admission import Admission
+from pinvault.operations.custody import Custody
 from pinvault.operations.desk import Desk
+from pinvault.operations.key_desk import KeyDesk
 from pinvault.operations.keys import Keys
 from pinvault.operations.route import Router
 from pinvault.operations.schemes import Schemes
@@ -53,6 +58,7 @@ from pinvault.server.logs import make_log
 from pinvault.server.metrics import Metrics
 from pinvault.server.pin_block_service import PinBlockService
 from pinvault.server.role import Role
+from tests.support.key_book import MemoryBook
 from tests.support.software_device import Secret, SoftwareDevice, held, key
 
 CALLER = "spiffe://pinvault.test/card-app"
@@ -70,6 +76,11 @@ METHODS = (
     "KeyService.ListKeys",
     "KeyService.GetKey",
     "KeyService.GetPublicKey",
+    "KeyService.ImportKeyBlock",
+    "KeyService.ExportKeyBlock",
+    "KeyService.ImportKeyCryptogram",
+    "KeyService.RotateKey",
+    "KeyService.RetireKey",
 )
 LEGACY = {
     form: key(f"zpk-{form.value.lower().replace('_', '-')}", "P0", "TDES_2KEY", "D")
@@ -114,6 +125,18 @@ SCRIPTS = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class KeyBlocks:
+    """What a test wants of the keys that come and go; `rows` are those of KeyService, by keys."""
+
+    clear_keys: bool = True
+    storage: str | None = None
+    variants: dict[str, tuple[str, str]] = field(default_factory=dict)
+    awaited: tuple[WantedKey, ...] = ()
+    own: tuple[str, ...] = ()
+    rows: tuple[frozenset[str], ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Setting:
     """What a test wants otherwise: in all rows of the grants, and of the server.
 
@@ -129,6 +152,7 @@ class Setting:
     profiles: tuple[Profile, ...] = ()
     verification: tuple[VisaPvvScheme | Ibm3624Scheme, ...] = ()
     legacy_formats: dict[str, Format] = field(default_factory=dict)
+    key_blocks: KeyBlocks = KeyBlocks()
 
 
 ORDINARY = Setting()
@@ -184,6 +208,7 @@ class Core:
     partner: rsa.RSAPrivateKey
     zone_keys: dict[str, bytes]
     log: AuditList
+    book: MemoryBook
 
     def call(self, method: str, request: bytes, context: FakeContext | None = None) -> bytes:
         """Make a call as gRPC would; the context tells how it ended."""
@@ -215,11 +240,12 @@ def build(
     verification = VERIFICATION | {each.name: each for each in setting.verification}
     device = SoftwareDevice([held(*pair) for pair in keys])
     table = SharedTable.open(folder / "limits.table", secret=bytes(32), slots=8192)
+    every = frozenset(each.name for each, _ in keys)
     grants = Grants(
         Grant(
             callers=frozenset({CALLER}),
             method=method,
-            keys=frozenset(each.name for each, _ in keys),
+            keys=names,
             formats=frozenset(Format),
             profiles=frozenset(profiles),
             translations=setting.translations,
@@ -229,11 +255,13 @@ def build(
             per_pan=setting.per_pan if method.startswith("PinBlockService.") else None,
         )
         for method in METHODS
+        for names in _rows(method, setting.key_blocks, every)
     )
     admission = Admission(
         grants=grants, limits=Limits(table), pans=PanIndex(bytes(range(32))), now=now
     )
     directory = KeyDirectory(each for each, _ in keys)
+    book = MemoryBook(directory, adopt=lambda ring: _adopt(device, ring))
     router = Router(
         keys=directory,
         profiles=profiles,
@@ -251,7 +279,8 @@ def build(
                 admission=admission,
                 public_half=device.public_key,
                 today=lambda: TODAY,
-            )
+            ),
+            desk=KeyDesk(admission=admission, custody=_custody(device, book, setting)),
         ),
     )
     methods = (method for service in services for method in service.methods())
@@ -276,7 +305,46 @@ def build(
         partner=partner,
         zone_keys=values,
         log=audit,
+        book=book,
     )
+
+
+def _rows(method: str, wanted: KeyBlocks, every: frozenset[str]) -> tuple[frozenset[str], ...]:
+    """Give the keys of each row for a method."""
+    if wanted.rows is None or not method.startswith("KeyService."):
+        return (every | {each.name for each in wanted.awaited},)
+    return wanted.rows
+
+
+def _custody(device: SoftwareDevice, book: MemoryBook, setting: Setting) -> Custody:
+    wanted = setting.key_blocks
+    zone = KeyZone(
+        device,
+        clear_keys=wanted.clear_keys,
+        algorithm_of=lambda key_id: book.directory().find(key_id, field="").algorithm,
+    )
+    return Custody(
+        zone=zone,
+        book=book,
+        today=lambda: TODAY,
+        storage=wanted.storage,
+        variants=wanted.variants,
+        awaited={each.name: each for each in wanted.awaited},
+        own=wanted.own,
+    )
+
+
+def _adopt(device: SoftwareDevice, ring: KeyDirectory) -> None:
+    """Have the device serve under a key ring: its own entries, with the states of the ring."""
+    entries = (
+        replace(
+            device._token[each.id].entry,
+            state=State(each.state.value),
+            valid_until=each.valid_until,
+        )
+        for each in ring
+    )
+    device.adopt(Keyring(keys=tuple(entries)), timeout=1)
 
 
 def draw_keys(draw: Callable[[int], bytes]) -> dict[str, bytes]:

@@ -12,6 +12,8 @@ from pinvault import config
 from pinvault.config import Config, ConfigError, load
 from pinvault.config.profiles import ProfileSection
 from pinvault.config.verification import Ibm3624, PinRulesSection, Script, VisaPvv
+from pinvault.model.custody import WantedKey
+from pinvault.model.keys import Algorithm, Mode, Usage
 from pinvault.model.profiles import RsaFieldProfile, SealedJweProfile
 
 
@@ -33,6 +35,20 @@ def test_the_example_is_good(example: str, tmp_path: Path) -> None:
     assert isinstance(profiles["interswitch"], RsaFieldProfile)
     assert {row.method for row in loaded.grants()} >= {"PinBlockService.EncryptPin"}
     assert loaded.file("keyring.toml") == tmp_path / "keyring.toml"
+
+
+def test_what_may_be_awaited_is_told_by_name(example: str, tmp_path: Path) -> None:
+    loaded = loaded_from(example, tmp_path)
+    wanted = WantedKey(name="zpk-acme", usage=Usage.P0, algorithm=Algorithm.TDES_3KEY, mode=Mode.D)
+    assert loaded.awaited() == {"zpk-acme": wanted}
+    assert loaded.variants() == {"kbpk-old": ("kbpk-old-45", "kbpk-old-4d")}
+
+
+def test_variants_alone_need_clear_keys(example: str, tmp_path: Path) -> None:
+    off = example.replace("clear_keys = true", "").replace('storage_key = "key-storage"', "")
+    with pytest.raises(ConfigError, match="clear_keys = true") as refused:
+        loaded_from(off, tmp_path)
+    assert refused.value.option == "key_blocks.variants"
 
 
 def options(kind: type[msgspec.Struct], prefix: str = "") -> set[str]:
@@ -222,6 +238,24 @@ MISTAKES = {
         'formats = ["ISO_0"]',
         "grants[5].per_caller",
         "stands once in a batch",
+    ),
+    "storage key while clear keys are off": (
+        "clear_keys = true",
+        "clear_keys = false",
+        "key_blocks.storage_key",
+        "clear_keys = true",
+    ),
+    "awaited key of no usage": (
+        'zpk-acme = { usage = "P0"',
+        'zpk-acme = { usage = "P9"',
+        "key_blocks.awaited",
+        "Invalid enum value",
+    ),
+    "import without a rate": (
+        'keys = ["zpk-acme", "kbpk-acme"]\nper_caller = "10/h"',
+        'keys = ["zpk-acme", "kbpk-acme"]',
+        "grants[6].per_caller",
+        "with an import needs a rate",
     ),
     "not TOML": ("[server]", "[server", "", "is not TOML"),
 }

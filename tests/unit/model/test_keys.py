@@ -51,7 +51,9 @@ def may(each: Key, usage: Usage, modes: frozenset[Mode], *, enciphers: bool) -> 
     over = each.valid_until is not None and each.valid_until < TODAY
     if each.state == State.RETIRED or not began:
         return Reason.KEY_STATE
-    if enciphers and (each.state != State.ACTIVE or over):
+    if over and (enciphers or each.state != State.ACTIVE):
+        return Reason.KEY_STATE
+    if enciphers and each.state != State.ACTIVE:
         return Reason.KEY_STATE
     return None
 
@@ -129,6 +131,36 @@ def test_the_cryptoperiod_ends_enciphering_and_leaves_old_blocks_readable(
         assert found is (None if allowed else Reason.KEY_STATE)
 
 
+@pytest.mark.parametrize(
+    ("today", "opens"),
+    [
+        (date(2026, 1, 31), False),
+        (date(2026, 2, 1), True),
+        (date(2026, 12, 31), True),
+        (date(2027, 1, 1), False),
+    ],
+)
+def test_a_version_that_stepped_back_deciphers_until_its_last_day(today: date, opens: bool) -> None:
+    each = key(
+        *("zpk", "P0", "TDES_2KEY", "B"),
+        state="decipher-only",
+        valid_from=date(2026, 2, 1),
+        valid_until=date(2026, 12, 31),
+    )
+    assert each.deciphers(today) is opens
+    found = refused(
+        lambda: require(
+            each,
+            usage=Usage.P0,
+            modes=DECIPHERING,
+            enciphers=False,
+            today=today,
+            field="source.key",
+        )
+    )
+    assert found is (None if opens else Reason.KEY_STATE)
+
+
 names = st.sampled_from(["zpk", "zpk-b", "seal"])
 rings = st.lists(
     st.tuples(names, st.integers(1, 12), st.sampled_from(State)),
@@ -166,6 +198,16 @@ def test_versions_are_those_not_retired_newest_first(ring: list[Key], name: str)
     assert list(KeyDirectory(ring).versions(name)) == expected
 
 
+@settings(max_examples=300, deadline=None)
+@given(ring=rings, name=names)
+def test_the_newest_version_is_the_highest_even_when_it_is_retired(
+    ring: list[Key], name: str
+) -> None:
+    numbers = [each.version for each in ring if each.name == name]
+    newest = KeyDirectory(ring).newest(name)
+    assert (newest.version if newest else 0) == max(numbers, default=0)
+
+
 @settings(deadline=None)
 @given(ring=rings)
 def test_a_directory_lists_by_name_then_by_version_as_a_number(ring: list[Key]) -> None:
@@ -180,6 +222,12 @@ def test_what_is_no_exact_name_is_unknown(reference: str) -> None:
     directory = KeyDirectory([key("zpk", "P0", "TDES_2KEY", "B")])
     found = refused(lambda: directory.find(reference, field="source.key"))
     assert found is Reason.KEY_UNKNOWN
+
+
+def test_the_family_is_what_an_algorithm_is_called_first() -> None:
+    families = {each.family for each in Algorithm}
+    assert families == {"TDES", "AES", "RSA", "EC", "HMAC"}
+    assert all(each.startswith(f"{each.family}_") for each in Algorithm)
 
 
 def test_only_block_ciphers_have_blocks() -> None:

@@ -94,7 +94,7 @@ def test_what_no_client_can_seal_under_has_no_jwk(spki: bytes) -> None:
 
 @pytest.fixture
 def service(tmp_path) -> KeyService:
-    return KeyService(keys=World(tmp_path).key_service)
+    return KeyService(keys=World(tmp_path).key_service, desk=None)  # type: ignore[arg-type]
 
 
 def test_the_key_of_an_agreement_is_given_as_it_is_in_the_token(service: KeyService) -> None:

@@ -13,6 +13,8 @@ import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
+from google.protobuf.timestamp_pb2 import Timestamp
+from protovalidate import Validator
 
 from pinvault.model.dukpt import Dukpt
 from pinvault.model.errors import Reason, Refusal
@@ -21,7 +23,7 @@ from pinvault.model.pan import Pan
 from pinvault.model.pins import EnvelopeSource, EnvelopeTarget, Format, PinBlockSource
 from pinvault.model.references import SchemeRef, ValueRef
 from pinvault.model.verification import PinOffset, Pvv
-from pinvault.server import messages, pin_block_service
+from pinvault.server import key_service, messages, pin_block_service
 from pinvault.server.key_service import KeyService
 from pinvault.server.pin_block_service import PinBlockService
 from pinvault.v1 import buf_validate_pb2, key_pb2, pin_block_pb2, resources_pb2
@@ -30,11 +32,15 @@ from tests.unit.operations.support import call
 from tests.unit.server.requests import NAMES
 
 PANS = ("4111111111111111", "5555555551234567")
-DIGITS = {"pvv": ("6776", "1234"), "offset": ("7710", "0000")}
+WORDS = {"pvv": ("6776", "1234"), "offset": ("7710", "0000")}
 USE_CASES = (
     *("ChangeVerificationValue", "EncryptPinChange", "EncryptPinChangeScript", "GeneratePin"),
     *("GenerateVerificationValue", "TranslatePin", "TranslatePinBatch", "VerifyPin", "EncryptPin"),
 )
+KEY_USE_CASES = (
+    *("ImportKeyBlock", "ExportKeyBlock", "ImportKeyCryptogram", "RotateKey", "RetireKey"),
+)
+MIDNIGHTS = (Timestamp(seconds=86_400 * 20_000), Timestamp(seconds=86_400 * 20_001))
 UNSERVED = {"card"}
 """Sources that the contract has a place for and this server does not serve."""
 
@@ -52,9 +58,13 @@ class Twins:
 
 
 def values(field: FieldDescriptor) -> tuple[Any, Any]:
-    """Give two values of a scalar field that the service takes."""
+    """Give two values of a field that the service takes."""
+    if field.message_type == Timestamp.DESCRIPTOR:
+        return MIDNIGHTS
+    if field.type == FieldDescriptor.TYPE_BOOL:
+        return False, True
     if field.type == FieldDescriptor.TYPE_STRING:
-        return PANS if field.name == "pan" else DIGITS.get(field.name, ("one", "other"))
+        return PANS if field.name == "pan" else WORDS.get(field.name, ("one", "other"))
     if field.type == FieldDescriptor.TYPE_BYTES:
         return bytes(range(16)), bytes(range(1, 17))
     if field.type == FieldDescriptor.TYPE_ENUM:
@@ -81,7 +91,12 @@ def put(message: Message, field: FieldDescriptor, content: Any) -> None:
     else:
         member = getattr(message, field.name)
         member.SetInParent()
-        member.CopyFrom(filled(field.message_type) if content is None else content)
+        member.CopyFrom(made_of(field) if content is None else content)
+
+
+def made_of(field: FieldDescriptor) -> Message:
+    is_moment = field.message_type == Timestamp.DESCRIPTOR
+    return MIDNIGHTS[0] if is_moment else filled(field.message_type)
 
 
 def having(message: Descriptor, field: FieldDescriptor, content: Any) -> Message:
@@ -95,9 +110,11 @@ def twins(message: Descriptor) -> Iterator[Twins]:
     for field in message.fields:
         if field.name in UNSERVED:
             continue
-        if field.message_type is None:
+        if field.message_type in (None, Timestamp.DESCRIPTOR):
             one, other = (having(message, field, each) for each in values(field))
             yield Twins(field.name, one, other)
+            if field.has_presence:
+                yield from presence(message, field)
             continue
         for inner in twins(field.message_type):
             one, other = (having(message, field, each) for each in (inner.one, inner.other))
@@ -114,7 +131,10 @@ def presence(message: Descriptor, field: FieldDescriptor) -> Iterator[Twins]:
             yield Twins(f"{field.name} (presence)", one, other)
         return
     members = [each for each in field.containing_oneof.fields if each.name not in UNSERVED]
-    if len(members) > 1:
+    if len(members) == 1:
+        other.ClearField(field.name)
+        yield Twins(f"{field.name} (presence)", one, other)
+    else:
         put(other, members[members[0] == field], None)
         yield Twins(f"{field.name} (which)", one, other)
 
@@ -149,7 +169,13 @@ def reach(monkeypatch: pytest.MonkeyPatch) -> Callable[[Message], dict[str, Any]
     """Give what the use case of a request is called with."""
     for name in USE_CASES:
         monkeypatch.setattr(pin_block_service, name, Catcher)
-    serving = {each.request: each for each in PinBlockService(None).methods()}  # type: ignore[arg-type]
+    for name in KEY_USE_CASES:
+        monkeypatch.setattr(key_service, name, Catcher)
+    serving = {
+        each.request: each
+        for service in (PinBlockService(None), KeyService(keys=None, desk=None))  # type: ignore[arg-type]
+        for each in service.methods()
+    }
 
     def reach(request: Message) -> dict[str, Any]:
         method = serving[type(request)]
@@ -164,19 +190,31 @@ REQUESTS = {
     rpc.input_type.name: rpc.input_type
     for rpc in pin_block_pb2.DESCRIPTOR.services_by_name["PinBlockService"].methods
 }
+KEY_REQUESTS = {
+    rpc.input_type.name: rpc.input_type
+    for rpc in key_pb2.DESCRIPTOR.services_by_name["KeyService"].methods
+    if rpc.name in KEY_USE_CASES
+}
+EVERY = REQUESTS | KEY_REQUESTS
 
 
-@pytest.mark.parametrize("name", REQUESTS)
+@pytest.mark.parametrize("name", EVERY)
 def test_no_field_of_a_request_is_ignored(
     reach: Callable[[Message], dict[str, Any]], name: str
 ) -> None:
-    ignored = [pair.path for pair in twins(REQUESTS[name]) if reach(pair.one) == reach(pair.other)]
+    ignored = [pair.path for pair in twins(EVERY[name]) if reach(pair.one) == reach(pair.other)]
     assert ignored == []
 
 
 def test_the_walk_sees_what_is_ignored(reach: Callable[[Message], dict[str, Any]]) -> None:
     """And it is long: every format on both sides, with its PAN, and all that stands beside."""
-    paths = {name: [pair.path for pair in twins(each)] for name, each in REQUESTS.items()}
+    paths = {name: [pair.path for pair in twins(each)] for name, each in EVERY.items()}
+    assert paths["RotateKeyRequest"] == [
+        "key",
+        *("exportable", "exportable (presence)"),
+        *("valid_until", "valid_until (presence)"),
+        *("previous_until", "previous_until (presence)"),
+    ]
     assert "source.pin_block.dukpt.working_key_algorithm" in paths["EncryptPinRequest"]
     assert "pin_block.target.format.iso_format_4.pan" in paths["ChangeVerificationValueRequest"]
     assert "scheme.visa_pvv.key_index" in paths["GeneratePinRequest"]
@@ -286,6 +324,35 @@ def test_every_word_of_a_key_has_one_number(mapping, members, enum) -> None:
         assert f"_{member.value.upper().replace('-', '_')}" in enum.Name(number)
 
 
+def test_the_midnight_that_ends_a_cryptoperiod_follows_its_last_day() -> None:
+    request = key_pb2.RotateKeyRequest(valid_until=MIDNIGHTS[0])
+    assert messages.read_last_day(request, "valid_until") == date(2024, 10, 3)
+    assert messages.read_last_day(request, "previous_until") is None
+    ends = messages.write_key(
+        key(*("zpk", "P0", "AES_128", "B"), valid_until=date(2024, 10, 3))
+    ).valid_until
+    assert ends == MIDNIGHTS[0]
+
+
+@pytest.mark.parametrize(
+    ("moment", "is_fit"),
+    [
+        (Timestamp(seconds=86_400), True),
+        (Timestamp(seconds=253_402_214_400), True),
+        (Timestamp(seconds=253_402_300_800), False),
+        (Timestamp(), False),
+        (Timestamp(seconds=-86_400), False),
+        (Timestamp(seconds=86_401), False),
+        (Timestamp(seconds=86_400 * 10**10), False),
+    ],
+)
+def test_cryptoperiods_end_at_midnights_of_the_calendar(moment: Timestamp, is_fit: bool) -> None:
+    request = key_pb2.RotateKeyRequest(key="zpk", valid_until=moment)
+    assert (not Validator().collect_violations(request)) == is_fit
+    if is_fit:
+        assert isinstance(messages.read_last_day(request, "valid_until"), date)
+
+
 def test_a_key_is_told_to_the_last_member() -> None:
     each = key(
         *("zpk", "P0", "AES_128", "B"),
@@ -322,7 +389,7 @@ def test_the_requests_of_keys_reach_their_use_cases() -> None:
 
             return use
 
-    service = KeyService(keys=Asked())  # type: ignore[arg-type]
+    service = KeyService(keys=Asked(), desk=None)  # type: ignore[arg-type]
     requests = (
         key_pb2.ListKeysRequest(
             usage=key_pb2.KEY_USAGE_D1_ASYMMETRIC_DATA_ENCRYPTION, page_size=7, page_token="zpk/3"
