@@ -11,7 +11,7 @@ Rules kept here:
 """
 
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -20,7 +20,9 @@ from pinvault.audit.errors import RecordRefused
 
 _GUARD = r"^(?!.*[0-9]{12})(?!.*[0-9A-Fa-f]{16})"
 
-Event = Literal["call", "boot", "shutdown", "tls-refused", "checkpoint"]
+Event = Literal["call", "boot", "shutdown", "tls-refused", "checkpoint", "keyring", "custody"]
+CALLERS_EVENTS: Final = ("call", "tls-refused", "keyring", "custody")
+"""What others than the log itself may have recorded."""
 
 Timestamp = Annotated[
     str,
@@ -86,7 +88,8 @@ class AuditRecord(
 
     `pan_hash` is the lower-case hex of a 32-byte keyed hash of the PAN, made with a key that
     stands in no log. `items` are those of a batch. `cause` is a word of a closed set, for the
-    operator's eyes only.
+    operator's eyes only. `keyring` and `transcript` are SHA-256, in hex, of a key ring file that
+    was taken or refused, and of what a key ceremony wrote down.
     """
 
     event: Event
@@ -106,6 +109,8 @@ class AuditRecord(
     latency_us: Microseconds = 0
     deadline_ms: Milliseconds = 0
     tls: Tls = ""
+    keyring: Digest = ""
+    transcript: Digest = ""
 
 
 class Boot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -174,7 +179,7 @@ def encode(record: AuditRecord) -> bytes:
     Events of the log itself are not for callers to write: a forged "boot" would hide a
     restart.
     """
-    if record.event not in ("call", "tls-refused"):
+    if record.event not in CALLERS_EVENTS:
         raise RecordRefused("the log itself writes this event", remedy="append calls only")
     return _encode(record, _CALLS)
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -19,6 +20,7 @@ from pinvault.audit.errors import RecordRefused
 from pinvault.audit.record import AuditRecord, KeyUse, encode, rfc3339
 from pinvault.config import ConfigError, Loaded
 from pinvault.model import keys as model
+from pinvault.model.custody import WantedKey
 from pinvault.model.verification import Ibm3624Scheme
 from pinvault.operations.route import DECIPHERING, DERIVING
 from pinvault.operations.schemes import GENERATING, VERIFYING
@@ -37,23 +39,45 @@ def location(loaded: Loaded) -> TokenLocation:
     )
 
 
+def ring_path(loaded: Loaded) -> Path:
+    """Give where the key ring file is."""
+    return loaded.file(loaded.config.hsm.keyring_file)
+
+
 def read_keyring(loaded: Loaded) -> keyring.Keyring:
     """Read the key ring and check that all that the configuration names fits it."""
-    ring = keyring.load(loaded.file(loaded.config.hsm.keyring_file))
+    ring = keyring.load(ring_path(loaded))
+    require_ring(loaded, ring)
+    return ring
+
+
+def require_ring(loaded: Loaded, ring: keyring.Keyring) -> None:
+    """Check that all that the configuration names fits the key ring."""
+    require_own_keys(loaded, ring)
     directory = key_directory(ring)
-    for known in directory:
-        _require_name(loaded, known)
-    _require_own_key(loaded, directory, "index", model.Usage.M7)
-    _require_own_key(loaded, directory, "audit_signing", model.Usage.S0)
     for need in _needs(loaded):
         _require_key(loaded, directory, need)
-    names = {key.name for key in directory}
+    awaited = loaded.awaited()
+    for wanted in awaited.values():
+        _require_awaited(loaded, directory, wanted)
+    names = {key.name for key in directory} | awaited.keys()
     for number, section in enumerate(loaded.config.grants):
         for key in section.keys:
             if key not in names:
                 text = f"the key ring has no key named {key}: add it or correct the name"
                 raise ConfigError(loaded.path, f"grants[{number}].keys", text)
-    return ring
+
+
+def require_own_keys(loaded: Loaded, ring: keyring.Keyring) -> None:
+    """Check the names of a key ring and the service's own keys, and nothing else.
+
+    A command that makes keys needs no more: what the configuration names may still be to come.
+    """
+    directory = key_directory(ring)
+    for known in directory:
+        _require_name(loaded, known)
+    _require_own_key(loaded, directory, "index", model.Usage.M7)
+    _require_own_key(loaded, directory, "audit_signing", model.Usage.S0)
 
 
 def key_directory(ring: keyring.Keyring) -> model.KeyDirectory:
@@ -180,6 +204,40 @@ def _needs_of_blocks(loaded: Loaded) -> Iterator[_Need]:
         for half in (base, variant):
             option = f"dukpt.tdes_variants.{base}"
             yield _Need(option, half, model.Usage.B0, DERIVING, algorithm="TDES_2KEY")
+    yield from _needs_of_key_blocks(loaded)
+
+
+def _needs_of_key_blocks(loaded: Loaded) -> Iterator[_Need]:
+    """Give the keys that key blocks are made and opened with."""
+    section = loaded.config.key_blocks
+    if section.storage_key is not None:
+        yield _Need(
+            "key_blocks.storage_key",
+            section.storage_key,
+            model.Usage.K1,
+            frozenset({model.Mode.B}),
+            algorithm="AES",
+        )
+    for name, (encryption, mac) in loaded.variants().items():
+        for half, key, usage, mode in (
+            ("encryption", encryption, model.Usage.K0, model.Mode.D),
+            ("mac", mac, model.Usage.M1, model.Mode.V),
+        ):
+            option = f"key_blocks.variants.{name}.{half}"
+            yield _Need(option, key, usage, frozenset({mode}), algorithm="TDES")
+
+
+def _require_awaited(loaded: Loaded, directory: model.KeyDirectory, wanted: WantedKey) -> None:
+    """Refuse an awaited key that is there already, and is something else."""
+    for key in directory.versions(wanted.name):
+        if (key.usage, key.algorithm, key.mode, key.jwa) != (
+            wanted.usage,
+            wanted.algorithm,
+            wanted.mode,
+            wanted.jwa,
+        ):
+            text = f"{key.id} of the key ring is not what is awaited: correct either"
+            raise ConfigError(loaded.path, f"key_blocks.awaited.{wanted.name}", text)
 
 
 def _require_key(loaded: Loaded, directory: model.KeyDirectory, need: _Need) -> None:

@@ -6,37 +6,52 @@ Rules:
 - Objects get what they stand on as arguments; nothing below looks for it.
 """
 
-import hashlib
 import os
 import time
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
+from google.protobuf.message import Message
 from prometheus_client import REGISTRY
 
 from hsm.device import Device, DeviceStatus
-from pinvault import __version__
 from pinvault.audit.log import AuditLog
 from pinvault.audit.record import AuditRecord, rfc3339
+from pinvault.bootstrap import own_keys
+from pinvault.bootstrap.custody import build_custody
 from pinvault.bootstrap.inputs import (
     active_key,
     key_directory,
-    read_keyring,
     require_tls_files,
+    ring_path,
     utc_now,
     utc_today,
 )
-from pinvault.bootstrap.token import DERIVATION_TIMEOUT_S, Secrets, open_device
+from pinvault.bootstrap.key_life import open_counts
+from pinvault.bootstrap.purposes import NOTE as KEY_PURPOSES
+from pinvault.bootstrap.purposes import Purposes
+from pinvault.bootstrap.records import open_audit_log
+from pinvault.bootstrap.ring import LiveRing
+from pinvault.bootstrap.ring_versions import RingVersion
+from pinvault.bootstrap.token import Secrets, StartRefused, open_token
+from pinvault.bootstrap.watch import KeyWatch, RingWitness
 from pinvault.clearzone.zone import ClearZone
 from pinvault.config import Loaded, RunMode
-from pinvault.model import keys as model
+from pinvault.model.call import Call
+from pinvault.model.errors import Reason, Refusal
+from pinvault.model.keys import KeyDirectory
 from pinvault.model.pins import Format
 from pinvault.operations.admission import Admission
+from pinvault.operations.custody import Custody, KeyBook
 from pinvault.operations.desk import Desk
+from pinvault.operations.key_desk import KeyDesk
 from pinvault.operations.keys import Keys
 from pinvault.operations.route import Router
 from pinvault.operations.schemes import Schemes
+from pinvault.policy.block_counts import BlockCounts
 from pinvault.policy.grants import Grants
 from pinvault.policy.limits import Limits, Nonces
 from pinvault.policy.pan_index import PanIndex
@@ -58,8 +73,8 @@ RECORD_TIMEOUT_S = 1.0
 HANDSHAKE_RECORDS_A_SECOND = 10
 
 
-class StartRefused(Exception):
-    """The service does not start: what is missing, and what to do."""
+Served = Mapping[str, Method[Any]]
+"""What a worker serves over one key ring, by `Service.Method`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +84,13 @@ class Ground:
     loaded: Loaded
     log: Log
     metrics: Metrics
-    directory: model.KeyDirectory
+    version: RingVersion
+    purposes: Purposes
     device: Device
     secrets: Secrets
     audit: AuditLog
     table: SharedTable
+    counts: BlockCounts
 
     def condition(self) -> Pulse:
         """Tell how the worker is: the token answers, and the record can be written."""
@@ -91,6 +108,7 @@ class Ground:
         self.audit.close()
         self.device.close()
         self.table.close()
+        self.counts.close()
 
 
 def build_worker(loaded: Loaded, *, index: int, pulse_fd: int, port: int) -> Worker:
@@ -106,12 +124,28 @@ def build_worker(loaded: Loaded, *, index: int, pulse_fd: int, port: int) -> Wor
     ground = _lay_ground(loaded, index, log, metrics)
     watch = _watch_handshakes(ground.audit, metrics, log, keep)  # from here on gRPC is at work
     try:
+        admission = _build_admission(ground)
+        ring = _live_ring(ground, admission)
+        keys = KeyWatch(
+            ring,
+            ground.counts,
+            warn_days=loaded.config.key_life.warn_days,
+            is_first=index == 0,
+            log=log,
+            metrics=metrics,
+        )
+        keys.start()
+
+        def close() -> None:
+            keys.close()
+            ground.close()
+
         return Worker(
             listening=_listening(loaded, log, port),
-            gate=_build_gate(ground),
+            gate=_build_gate(ground, admission, ring),
             services=("PinBlockService", "KeyService"),
             condition=ground.condition,
-            close=ground.close,
+            close=close,
             pulse_fd=pulse_fd,
             metrics=metrics,
             log=log,
@@ -122,46 +156,26 @@ def build_worker(loaded: Loaded, *, index: int, pulse_fd: int, port: int) -> Wor
 
 
 def _lay_ground(loaded: Loaded, index: int, log: Log, metrics: Metrics) -> Ground:
-    ring = read_keyring(loaded)
-    directory = key_directory(ring)
-    device = open_device(loaded, ring)
+    version, device = open_token(loaded)
+    own_keys.hold(loaded, version.ring)
+    state = loaded.file(loaded.config.state.directory)
+    purposes = Purposes(ring_path(loaded), state / KEY_PURPOSES)
+    purposes.hold(version.ring)
     for finding in device.warnings:
         log.warning("token", finding=finding.summary, remedy=finding.remedy)
-    secrets = Secrets.derive(device, active_key(loaded, directory, "index").id)
+    index_key = active_key(loaded, key_directory(version.ring), "index")
+    secrets = Secrets.derive(device, index_key.id)
     return Ground(
         loaded=loaded,
         log=log,
         metrics=metrics,
-        directory=directory,
+        version=version,
+        purposes=purposes,
         device=device,
         secrets=secrets,
-        audit=open_audit_log(loaded, device, directory, secrets, index),
+        audit=open_audit_log(loaded, device, version, secrets, index),
         table=open_table(loaded, secrets),
-    )
-
-
-def open_audit_log(
-    loaded: Loaded, device: Device, directory: model.KeyDirectory, secrets: Secrets, worker: int
-) -> AuditLog:
-    """Open a worker's audit log; its checkpoints are signed in the HSM."""
-    signer = active_key(loaded, directory, "audit_signing")
-    ring_file = loaded.file(loaded.config.hsm.keyring_file)
-
-    def sign(digest: bytes) -> bytes:
-        return device.sign(signer.id, digest, timeout=DERIVATION_TIMEOUT_S)
-
-    return AuditLog.open(
-        loaded.file(loaded.config.audit.directory),
-        worker=worker,
-        chain_key=secrets.audit_chain,
-        sign=sign,
-        signer_id=signer.id,
-        clock=utc_now,
-        boot={
-            "version": __version__,
-            "keyring": f"sha256:{hashlib.sha256(ring_file.read_bytes()).hexdigest()}",
-            "config": f"sha256:{loaded.sha256}",
-        },
+        counts=open_counts(loaded),
     )
 
 
@@ -171,16 +185,46 @@ def open_table(loaded: Loaded, secrets: Secrets) -> SharedTable:
     return SharedTable.open(path, secret=secrets.table, slots=loaded.config.state.slots)
 
 
-def _build_gate(ground: Ground) -> Gate:
-    server = ground.loaded.config.server
-    admission = Admission(
+def _build_admission(ground: Ground) -> Admission:
+    return Admission(
         grants=Grants(ground.loaded.grants()),
         limits=Limits(ground.table),
         pans=PanIndex(ground.secrets.pan_index),
         now=time.time,
+        counts=ground.counts,
     )
+
+
+def _live_ring(ground: Ground, admission: Admission) -> LiveRing[Served]:
+    """Build the key ring with all that is served over it, to be built anew over each."""
+    config = ground.loaded.config
+    zone = ClearZone(
+        ground.device,
+        spend=Nonces(ground.table).spend,
+        now=time.time,
+        quantum_s=config.protection.refusal_quantum_ms / 1000,
+        ksn_window_s=config.dukpt.replay_window_s,
+    )
+
+    def build(book: KeyBook, directory: KeyDirectory) -> Served:
+        custody = build_custody(ground.loaded, ground.device, book)
+        methods = _methods(ground, admission, zone, custody, directory)
+        return {method.name: method for method in methods}
+
+    return LiveRing(
+        ground.loaded,
+        ground.device,
+        ground.version,
+        build=build,
+        witness=RingWitness(ground.audit, ground.log, ground.metrics),
+        purposes=ground.purposes,
+    )
+
+
+def _build_gate(ground: Ground, admission: Admission, ring: LiveRing[Served]) -> Gate:
+    server = ground.loaded.config.server
     return Gate(
-        _methods(ground, admission),
+        live(ring),
         identity=server.identity,
         admission=admission,
         deadlines=DeadlineRule(
@@ -195,12 +239,39 @@ def _build_gate(ground: Ground) -> Gate:
     )
 
 
-def _methods(ground: Ground, admission: Admission) -> tuple[Method[Any], ...]:
+def live(ring: LiveRing[Served]) -> tuple[Method[Any], ...]:
+    """List the methods as the gate serves them: each call over the key ring that it begins with."""
+    return tuple(
+        replace(method, serve=partial(_serve, ring, name))
+        for name, method in ring.current().serving.items()
+    )
+
+
+def _serve(ring: LiveRing[Served], name: str, call: Call, request: Any) -> Message:
+    """Serve one call; a key that another worker may know already is looked for once more."""
+    began = ring.current()
+    try:
+        return began.serving[name].serve(call, request)
+    except Refusal as refusal:
+        if refusal.reason is not Reason.KEY_UNKNOWN:
+            raise
+        now = ring.after_a_miss()
+        if now is began:
+            raise
+    return now.serving[name].serve(call, request)
+
+
+def _methods(
+    ground: Ground,
+    admission: Admission,
+    zone: ClearZone,
+    custody: Custody,
+    directory: KeyDirectory,
+) -> tuple[Method[Any], ...]:
     """Build the use cases, the services over them, and list what the role serves of them."""
-    loaded, device = ground.loaded, ground.device
-    config = loaded.config
+    loaded, config = ground.loaded, ground.loaded.config
     router = Router(
-        keys=ground.directory,
+        keys=directory,
         profiles=loaded.profiles(),
         today=utc_today,
         variants=config.dukpt.tdes_variants,
@@ -212,21 +283,16 @@ def _methods(ground: Ground, admission: Admission) -> tuple[Method[Any], ...]:
             router=router, verification=loaded.verification(), scripts=loaded.scripts()
         ),
         admission=admission,
-        zone=ClearZone(
-            device,
-            spend=Nonces(ground.table).spend,
-            now=time.time,
-            quantum_s=config.protection.refusal_quantum_ms / 1000,
-            ksn_window_s=config.dukpt.replay_window_s,
-        ),
+        zone=zone,
     )
     keys = Keys(
-        directory=ground.directory,
+        directory=directory,
         admission=admission,
-        public_half=device.public_key,
+        public_half=ground.device.public_key,
         today=utc_today,
     )
-    every = (*PinBlockService(desk).methods(), *KeyService(keys=keys).methods())
+    key_service = KeyService(keys=keys, desk=KeyDesk(admission=admission, custody=custody))
+    every = (*PinBlockService(desk).methods(), *key_service.methods())
     return tuple(method for method in every if config.role.serves(method.name))
 
 

@@ -29,6 +29,10 @@ def check(config_file: Path) -> None:
         f"{config_file}: good: {len(ring.keys)} keys, {len(loaded.config.profiles)} profiles, "
         f"{len(loaded.config.grants)} grants"
     )
+    warn_days = loaded.config.key_life.warn_days
+    directory = bootstrap.key_directory(ring)
+    for ending in bootstrap.endings(directory, today=bootstrap.utc_today(), warn_days=warn_days):
+        click.echo(f"{config_file}: {ending.text}")
     wanted = loaded.slots_wanted()
     if wanted > loaded.config.state.slots:
         click.echo(

@@ -1,7 +1,6 @@
 """`pinvault serve`: the supervisor and its workers."""
 
 import fcntl
-import hashlib
 import os
 import signal
 import sys
@@ -21,6 +20,7 @@ from pinvault.server.logs import Log, make_log
 from pinvault.server.supervisor import Patience, Supervisor, hold_port
 
 NOTICE = "serving.json"
+OWN_KEYS, KEY_PURPOSES = "own-keys", "key-purposes"
 
 
 @click.command()
@@ -41,7 +41,8 @@ def _supervise(loaded: Loaded) -> int:
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     with ExitStack() as held:
         held.enter_context(_only_one(loaded, state))
-        (state / NOTICE).unlink(missing_ok=True)
+        for of_the_last_server in (NOTICE, OWN_KEYS, KEY_PURPOSES):
+            (state / of_the_last_server).unlink(missing_ok=True)
         metrics = held.enter_context(_metrics_directory(state))
         port = held.enter_context(hold_port(*split_address(loaded.config.server.listen)))
         supervisor = _supervisor(loaded, log, metrics=metrics, port=port.getsockname()[1])
@@ -58,11 +59,11 @@ def _supervise(loaded: Loaded) -> int:
 
 
 def _supervisor(loaded: Loaded, log: Log, *, metrics: str, port: int) -> Supervisor:
-    config, reviewed = loaded.config, digest_of(loaded)
+    config = loaded.config
 
     def command(index: int, pulse_fd: int) -> list[str]:
         arguments = ["--index", str(index), "--pulse-fd", str(pulse_fd), "--port", str(port)]
-        arguments += ["--digest", reviewed]
+        arguments += ["--digest", loaded.sha256]
         return [sys.executable, "-m", "pinvault", "worker", str(loaded.path), *arguments]
 
     return Supervisor(
@@ -106,14 +107,6 @@ def _metrics_directory(state: Path) -> "tempfile.TemporaryDirectory[str]":
     )
 
 
-def digest_of(loaded: Loaded) -> str:
-    """Give the SHA-256 of configuration and key ring: all workers serve by the same."""
-    ring = loaded.file(loaded.config.hsm.keyring_file)
-    found = hashlib.sha256(loaded.sha256.encode())
-    found.update(ring.read_bytes() if ring.exists() else b"")
-    return found.hexdigest()
-
-
 @click.command(hidden=True)
 @config_argument
 @click.option("--index", type=int, required=True)
@@ -121,11 +114,15 @@ def digest_of(loaded: Loaded) -> str:
 @click.option("--port", type=int, required=True)
 @click.option("--digest", required=True)
 def worker(config_file: Path, index: int, pulse_fd: int, port: int, digest: str) -> None:
-    """Serve as one worker; started by the supervisor."""
-    from pinvault import bootstrap
+    """Serve as one worker; started by the supervisor.
+
+    All workers serve by one configuration. The key ring may have gone on since the server
+    started, as it has for the workers that saw it go.
+    """
+    from pinvault.bootstrap.worker import build_worker
 
     loaded = load(config_file)
-    if digest_of(loaded) != digest:
-        text = "configuration or key ring changed since the server started: restart it to take them"
+    if loaded.sha256 != digest:
+        text = "the configuration changed since the server started: restart it to take it"
         raise ConfigError(loaded.path, "", text)
-    bootstrap.build_worker(loaded, index=index, pulse_fd=pulse_fd, port=port).run()
+    build_worker(loaded, index=index, pulse_fd=pulse_fd, port=port).run()

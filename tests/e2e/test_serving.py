@@ -12,7 +12,6 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from pinvault.cli.serve import digest_of
 from pinvault.client import PinvaultError, Vault
 from pinvault.config import load
 from pinvault.development.configuration import Settings
@@ -142,7 +141,7 @@ def test_production_mode_serves_with_every_protection_and_refuses_without(
         [
             *(sys.executable, "-m", "pinvault", "worker", str(environment.config)),
             *("--index", "0", "--port", "0", "--pulse-fd", str(writing)),
-            *("--digest", digest_of(load(environment.config))),
+            *("--digest", load(environment.config).sha256),
         ],
         env={**os.environ, **environment.variables()},
         pass_fds=(writing,),

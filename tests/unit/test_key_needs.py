@@ -13,7 +13,7 @@ import pytest
 from hsm import keyring
 from hsm.keyring import Algorithm, KeyEntry, Keyring, Mode, Origin, State, Usage
 from hsm.vocabulary import Family
-from pinvault.bootstrap import read_keyring
+from pinvault.bootstrap import read_keyring, require_own_keys
 from pinvault.config import Config, ConfigError, Loaded
 
 CONFIGURATION = """
@@ -74,6 +74,11 @@ integrity = "smi"
 [dukpt]
 tdes_variants = { bdk = "variant" }
 
+[key_blocks]
+clear_keys = true
+storage_key = "storage"
+variants = { old = { encryption = "old-45", mac = "old-4d" } }
+
 [[grants]]
 callers = ["switch"]
 methods = ["PinBlockService.TranslatePin"]
@@ -97,6 +102,9 @@ KEYS = {
     "bdk": ("B0", "TDES_2KEY", "X"),
     "variant": ("B0", "TDES_2KEY", "X"),
     "zpk": ("P0", "TDES_2KEY", "B"),
+    "storage": ("K1", "AES_256", "B"),
+    "old-45": ("K0", "TDES_2KEY", "D"),
+    "old-4d": ("M1", "TDES_2KEY", "V"),
 }
 OF_ANOTHER_MODE = {"seal": "partner", "partner": "seal", "agree": "partner-agree"}
 Place = tuple[str | int, ...]
@@ -115,9 +123,13 @@ def entry(name: str, usage: str, algorithm: str, mode: str) -> KeyEntry:
         origin=Origin.IMPORTED,
         state=State.ACTIVE,
         valid_from=date(2026, 1, 1),
-        jwa="RSA-OAEP" if usage in {"D1", "K0"} and mode == "D" else None,
+        jwa="RSA-OAEP" if kind.family is Family.RSA and mode == "D" else None,
     )
-    return replace(made, derivation_check_value="A" * 6) if made.role.only_derives else made
+    return replace(
+        made,
+        derivation_check_value="A" * 6 if made.role.only_derives else None,
+        decipher_check_value="A" * 6 if made.role.only_deciphers else None,
+    )
 
 
 def write_ring(folder: Path, without: str = "") -> None:
@@ -221,3 +233,37 @@ def test_the_variant_of_a_base_key_must_be_one_too(tmp_path: Path) -> None:
         assert error_of(tmp_path, data).option == "dukpt.tdes_variants.bdk"
         data["dukpt"]["tdes_variants"] = {other: "variant"}
         assert error_of(tmp_path, data).option == f"dukpt.tdes_variants.{other}"
+
+
+def awaiting(name: str, **wanted: str) -> dict[str, Any]:
+    data = tomllib.loads(CONFIGURATION)
+    kind = {"usage": "P0", "algorithm": "TDES_2KEY", "mode": "B"}
+    data["key_blocks"]["awaited"] = {name: kind | wanted}
+    return data
+
+
+def test_a_grant_may_name_a_key_that_is_still_to_come(tmp_path: Path) -> None:
+    write_ring(tmp_path)
+    data = awaiting("zpk-acme")
+    data["grants"][0]["keys"].append("zpk-acme")
+    assert read_keyring(loaded(tmp_path, data))
+    data["grants"][0]["keys"].append("zpk-other")
+    assert error_of(tmp_path, data).option == "grants[0].keys"
+
+
+def test_what_is_awaited_is_what_came(tmp_path: Path) -> None:
+    write_ring(tmp_path)
+    assert read_keyring(loaded(tmp_path, awaiting("zpk")))
+    for other in ({"mode": "E"}, {"algorithm": "TDES_3KEY"}, {"usage": "V1", "mode": "C"}):
+        error = error_of(tmp_path, awaiting("zpk", **other))
+        assert error.option == "key_blocks.awaited.zpk"
+
+
+def test_the_own_keys_are_enough_for_a_command_that_makes_the_others(tmp_path: Path) -> None:
+    config = loaded(tmp_path, tomllib.loads(CONFIGURATION))
+    own = {name: entry(name, *KEYS[name]) for name in ("index", "signing")}
+    require_own_keys(config, Keyring(keys=tuple(own.values())))
+    for name in own:
+        rest = tuple(key for key in own.values() if key.name != name)
+        with pytest.raises(ConfigError):
+            require_own_keys(config, Keyring(keys=rest))
