@@ -1,4 +1,4 @@
-"""The command line: serve, check, list, verify; errors say what to do and end with code 1 or 2.
+"""The command line: serve, check, keys, verify; errors say what to do and end with code 1 or 2.
 
 Rules:
 - A command's module is imported when the command runs, so that the supervisor and the
@@ -19,8 +19,9 @@ COMMANDS = {
     "audit": "pinvault.cli.audit:audit",
     "config": "pinvault.cli.check:config",
     "doctor": "pinvault.cli.check:doctor",
-    "key": "pinvault.cli.keys:key",
+    "key": "pinvault.cli.key:key",
     "serve": "pinvault.cli.serve:serve",
+    "store": "pinvault.cli.store:store",
     "worker": "pinvault.cli.serve:worker",
 }
 
@@ -47,40 +48,17 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; a known fault is told in its own words, without a traceback."""
-    if sys.argv[1:2] == ["serve"] and not allocator_told(os.environ):
+    if sys.argv[1:2] in (["serve"], ["key"]) and not allocator_told(os.environ):
         # The same program again, with an allocator that scrubs, before there is any secret.
         arguments = [sys.executable, "-m", "pinvault", *sys.argv[1:]]
         os.execve(sys.executable, arguments, with_allocator(os.environ))  # noqa: S606
     try:
         cli()
     except Exception as error:
-        told = _told(error)
-        if told is None:
+        from pinvault.cli.faults import told
+
+        text = told(error)
+        if text is None:
             raise
-        click.echo(f"pinvault: {told}", err=True)
+        click.echo(f"pinvault: {text}", err=True)
         sys.exit(REFUSED)
-
-
-def _told(error: Exception) -> str | None:
-    """Say what is wrong, where, and what to do; None for an error that nobody foresaw."""
-    from hsm.errors import HsmError, InspectionFailed
-    from pinvault.audit.errors import AuditError
-    from pinvault.bootstrap import StartRefused
-    from pinvault.config import ConfigError
-    from pinvault.policy.shared_table import TableError
-
-    if isinstance(error, InspectionFailed):
-        found = (f"  {finding.summary}: {finding.remedy}" for finding in error.findings)
-        return "\n".join([error.text, *found])
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}: correct the path, its kind or its mode"
-    if isinstance(error, OSError):
-        return (
-            f"{error.strerror or 'the operating system refused'}: see that ports and paths are free"
-        )
-    if not isinstance(error, ConfigError | HsmError | AuditError | TableError | StartRefused):
-        return None
-    path, remedy = getattr(error, "path", None), getattr(error, "remedy", "")
-    text = str(error)
-    where = f"{path}: " if path is not None and str(path) not in text else ""
-    return where + text + (f": {remedy}" if remedy and remedy not in text else "")

@@ -1,6 +1,7 @@
 """What the commands share: the configuration argument, tables, and JSON."""
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -8,6 +9,9 @@ from typing import Any, TypeVar
 import click
 from rich.console import Console
 from rich.table import Table
+
+UNBROKEN = 1_000
+"""The width of what no terminal shows, in columns: a row is a line."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,8 +38,10 @@ def show(
         keys = [column.lower().replace(" ", "_") for column in columns]
         click.echo(json.dumps([dict(zip(keys, row, strict=True)) for row in rows], indent=2))
         return
-    table = Table(*columns, title=title, title_justify="left")
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")  # nothing is cut off
     table.columns[0].no_wrap = True
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else UNBROKEN).print(table)
