@@ -1,0 +1,142 @@
+"""The two engines, set up to lose nothing and to wait for nothing without a bound.
+
+SQLite: one file, one host. WAL, every commit synced, deleted content overwritten, and a write
+transaction takes the write lock when it begins, so that it never fails half-way for a lock. It asks
+for it often: SQLite's own waiting sleeps ever longer, and starves who came late.
+PostgreSQL: READ COMMITTED, where every rule is kept by single statements that lock the rows they
+change; reads see one snapshot.
+"""
+
+import math
+import random
+import sqlite3
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event, text
+
+from pinvault.store.errors import StoreMisconfigured
+from pinvault.store.place import POSTGRESQL, SQLITE
+
+_PRAGMAS: Final = {
+    "journal_mode": "WAL",
+    "synchronous": "FULL",
+    "fullfsync": "ON",  # macOS: fsync alone leaves the data in the drive's cache
+    "checkpoint_fullfsync": "ON",
+    "foreign_keys": "ON",
+    "secure_delete": "ON",
+    "trusted_schema": "OFF",
+    "temp_store": "MEMORY",
+}
+
+_BEGIN_WRITING: Final = "BEGIN IMMEDIATE"
+_PAUSE_S: Final = 0.002
+
+
+def reader_and_writer(url: URL, *, connections: int, wait_s: float) -> tuple[Engine, Engine]:
+    """Make the engines for reading and for writing; PostgreSQL's share one pool."""
+    if url.drivername == SQLITE:
+        make = partial(sqlite, Path(url.database or ""), connections=connections, wait_s=wait_s)
+        return make(query_only="ON"), make()
+    engine = postgresql(url, connections=connections, wait_s=wait_s)
+    reader = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    return reader, engine
+
+
+def sqlite(path: Path, *, connections: int, wait_s: float, **pragmas: str) -> Engine:
+    """Make an engine over a file that exists; it waits `wait_s` seconds for locks and its pool."""
+    connect = partial(
+        sqlite3.connect,
+        f"file:{quote(str(path))}?mode=rw",
+        uri=True,
+        timeout=wait_s,
+        isolation_level=None,  # else the driver begins transactions of its own, and late
+        check_same_thread=False,  # the pool hands a connection to one thread at a time
+    )
+    engine = create_engine(
+        "sqlite://",
+        creator=connect,
+        poolclass=QueuePool,
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=wait_s,
+        hide_parameters=True,
+    )
+    settings = {**_PRAGMAS, **pragmas}
+    if pragmas.get("query_only") == "ON":
+        event.listen(engine, "begin", _begin_reading)
+    else:
+        settings["busy_timeout"] = "0"  # once connected, which waits for its locks
+        event.listen(engine, "begin", partial(_begin_writing, wait_s))
+    event.listen(engine, "connect", partial(_set_pragmas, settings))
+    return engine
+
+
+def _set_pragmas(settings: dict[str, str], connection: sqlite3.Connection, _record: object) -> None:
+    for name, value in settings.items():
+        connection.execute(f"PRAGMA {name} = {value}")
+
+
+def _begin_reading(db: Connection) -> None:
+    db.exec_driver_sql("BEGIN")
+
+
+def _begin_writing(wait_s: float, db: Connection) -> None:
+    connection = db.connection.driver_connection
+    until = time.monotonic() + wait_s
+    while connection is not None and time.monotonic() < until:
+        try:
+            connection.execute(_BEGIN_WRITING)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                break
+            time.sleep(random.uniform(0, _PAUSE_S))  # noqa: S311 (parts those who met)
+        else:
+            return
+    db.exec_driver_sql(_BEGIN_WRITING)  # where its error is told as every other
+
+
+def postgresql(url: URL, *, connections: int, wait_s: float, **settings: str) -> Engine:
+    """Make an engine; it waits `wait_s` seconds for a connection, a lock or a statement."""
+    wait_ms = math.ceil(wait_s * 1000)
+    told = {
+        "lock_timeout": f"{wait_ms * 9 // 10}ms",  # before the other, so that it is told as such
+        "statement_timeout": f"{wait_ms}ms",
+        "idle_in_transaction_session_timeout": f"{wait_ms}ms",
+        **settings,
+    }
+    arguments: dict[str, Any] = {
+        "connect_timeout": max(2, math.ceil(wait_s)),  # libpq takes no less
+        "tcp_user_timeout": wait_ms,
+        "target_session_attrs": "read-write",  # after a failover the old primary may still answer
+        "application_name": "pinvault",
+        "options": " ".join(f"-c {name}={value}" for name, value in told.items()),
+    }
+    try:
+        return create_engine(
+            url.set(drivername="postgresql+psycopg"),
+            isolation_level="READ COMMITTED",
+            connect_args=arguments,
+            pool_size=connections,
+            max_overflow=0,
+            pool_timeout=wait_s,
+            pool_pre_ping=True,
+            hide_parameters=True,
+        )
+    except ImportError:
+        raise StoreMisconfigured(
+            "PostgreSQL's driver is not installed", remedy="install pinvault[postgres]"
+        ) from None
+
+
+def require_durable(db: Connection) -> None:
+    """See that a commit is kept when it is confirmed, or raise StoreMisconfigured."""
+    is_served = db.dialect.name == POSTGRESQL
+    if is_served and db.scalar(text("SHOW synchronous_commit")) == "off":
+        raise StoreMisconfigured(
+            "the database confirms commits that it may lose",
+            remedy="set synchronous_commit to on, or to a stricter value, for the service's role",
+        )

@@ -1,0 +1,1 @@
+"""The schema's history. Each file of `versions` is one step, never edited once released."""

@@ -1,0 +1,58 @@
+"""Control tokens: one of a kind for a card, the newest, good for one use by whom it was issued to.
+
+Only a token's hash is kept, 32 bytes; a token is random, so a plain hash tells nothing of it.
+"""
+
+from sqlalchemy import Connection, bindparam, update
+from sqlalchemy.dialects.postgresql import insert
+
+from pinvault.store.schema import control_token
+
+_INSERT = insert(control_token)
+_ISSUE = _INSERT.on_conflict_do_update(
+    index_elements=[control_token.c.card_id, control_token.c.kind],
+    set_={
+        "token_hash": _INSERT.excluded.token_hash,
+        "caller": _INSERT.excluded.caller,
+        "issued_at": _INSERT.excluded.issued_at,
+        "expires_at": _INSERT.excluded.expires_at,
+        "redeemed_at": None,
+    },
+)
+_REDEEM = (
+    update(control_token)
+    .where(
+        control_token.c.token_hash == bindparam("hash"),
+        control_token.c.kind == bindparam("of_kind"),
+        control_token.c.caller == bindparam("by"),
+        control_token.c.expires_at > bindparam("now"),
+        control_token.c.redeemed_at.is_(None),
+    )
+    .values(redeemed_at=bindparam("now"))
+    .returning(control_token.c.card_id)
+)
+
+
+def issue(
+    db: Connection,
+    *,
+    card_id: str,
+    kind: str,
+    token_hash: bytes,
+    caller: str,
+    now: int,
+    expires_at: int,
+) -> None:
+    """Keep a new token; an earlier one of the kind for the card is dead from now on.
+
+    StoreRefused for a card that is not there.
+    """
+    values = {"card_id": card_id, "kind": kind, "token_hash": token_hash, "caller": caller}
+    db.execute(_ISSUE, values | {"issued_at": now, "expires_at": expires_at})
+
+
+def redeem(db: Connection, *, token_hash: bytes, kind: str, caller: str, now: int) -> str | None:
+    """Use the token up and give its card; None for whatever is wrong with it."""
+    values = {"hash": token_hash, "of_kind": kind, "by": caller, "now": now}
+    card_id: str | None = db.scalar(_REDEEM, values)
+    return card_id

@@ -1,0 +1,29 @@
+"""Counted uses in a window of time that begins with the first: one row, one statement."""
+
+from sqlalchemy import Connection, bindparam, case, or_
+from sqlalchemy.dialects.postgresql import insert
+
+from pinvault.store.schema import velocity
+
+_IS_OVER = velocity.c.ends_at <= bindparam("now")
+_INSERT = insert(velocity)
+_COUNT = _INSERT.on_conflict_do_update(
+    index_elements=[velocity.c.scope, velocity.c.subject],
+    set_={
+        "uses": case((_IS_OVER, 1), else_=velocity.c.uses + 1),
+        "ends_at": case((_IS_OVER, _INSERT.excluded.ends_at), else_=velocity.c.ends_at),
+    },
+    where=or_(_IS_OVER, velocity.c.uses < bindparam("limit")),
+).returning(velocity.c.uses)
+
+
+def count_use(
+    db: Connection, *, scope: str, subject: bytes, limit: int, now: int, ends_at: int
+) -> int | None:
+    """Count a use and give how many there were in the window; None, uncounted, after `limit`.
+
+    `subject` is a keyed hash, at most 64 bytes; a window that begins now ends at `ends_at`.
+    """
+    row = {"scope": scope, "subject": subject, "uses": 1, "ends_at": ends_at}
+    uses: int | None = db.scalar(_COUNT, row | {"limit": limit, "now": now})
+    return uses

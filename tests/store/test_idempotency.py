@@ -1,0 +1,77 @@
+"""Idempotency keys: one attempt at a time, one answer, and no way back for who was late."""
+
+import pytest
+from sqlalchemy import Connection
+
+from pinvault.store import Store, idempotency
+from pinvault.store.idempotency import Begun, IdempotencyKey, Known
+from tests.store.samples import NOW, SECOND, hashed, write
+
+KEY = IdempotencyKey(caller="bank", method="SetPin", key="42")
+LEASE = NOW + 30 * SECOND
+KEEP = NOW + 3600 * SECOND
+
+
+def begin(
+    store: Store, *, key: IdempotencyKey = KEY, word: str = "request", now: int = NOW
+) -> Begun | Known:
+    values = {"now": now, "lease_until": now + LEASE - NOW}
+    return write(store, idempotency.begin, key, fingerprint=hashed(word), **values)
+
+
+def finish(store: Store, attempt: int, answer: bytes = b"answer") -> bool:
+    values = {"attempt": attempt, "answer": answer, "keep_until": KEEP}
+    return write(store, idempotency.finish, KEY, **values)
+
+
+@pytest.mark.parametrize("answer", [b"answer", b""])
+def test_the_journey_of_a_key(store: Store, answer: bytes) -> None:
+    assert begin(store) == Begun(1)
+    assert begin(store) == Known(is_same_request=True, answer=None)
+    assert begin(store, word="other") == Known(is_same_request=False, answer=None)
+    assert finish(store, 1, answer)
+    assert not finish(store, 1, b"another")
+    assert begin(store, now=LEASE) == Known(is_same_request=True, answer=answer)
+    assert begin(store, word="other") == Known(is_same_request=False, answer=answer)
+    assert begin(store, now=KEEP) == Begun(2)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        IdempotencyKey(caller="other", method="SetPin", key="42"),
+        IdempotencyKey(caller="bank", method="ChangePin", key="42"),
+        IdempotencyKey(caller="bank", method="SetPin", key="43"),
+    ],
+    ids=["caller", "method", "key"],
+)
+def test_keys_are_a_callers_and_a_methods_own(store: Store, other: IdempotencyKey) -> None:
+    assert begin(store) == Begun(1)
+    assert begin(store, key=other, word="other") == Begun(1)
+
+
+def test_whoever_lost_the_lease_cannot_finish(store: Store) -> None:
+    assert begin(store) == Begun(1)
+    assert begin(store, now=LEASE) == Begun(2)
+    assert not finish(store, 1)
+    assert not write(store, idempotency.release, KEY, attempt=1)
+    assert finish(store, 2)
+
+
+def test_what_was_released_may_be_sent_again(store: Store) -> None:
+    assert begin(store) == Begun(1)
+    assert write(store, idempotency.release, KEY, attempt=1)
+    assert begin(store, word="other") == Begun(1)
+    assert finish(store, 1)
+    assert not write(store, idempotency.release, KEY, attempt=1)
+
+
+def test_an_answer_is_undone_with_the_work(store: Store) -> None:
+    def work(db: Connection) -> None:
+        assert idempotency.finish(db, KEY, attempt=1, answer=b"answer", keep_until=KEEP)
+        raise KeyError
+
+    assert begin(store) == Begun(1)
+    with pytest.raises(KeyError):
+        store.transact(work)
+    assert begin(store) == Known(is_same_request=True, answer=None)
