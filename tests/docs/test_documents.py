@@ -15,13 +15,14 @@ from pinvault.development.environment import Environment
 from pinvault.development.server import RunningServer
 from pinvault.model.errors import TEXTS, Reason
 from pinvault.server.status import CODES
-from pinvault.v1 import pin_block_pb2
+from pinvault.v1 import key_pb2, pin_block_pb2
 
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 DOCUMENTS = (
     *("README.md", "SECURITY.md"),
-    *("docs/audit-log.md", "docs/changelog.md", "docs/errors.md", "docs/journey.md"),
-    *("docs/operations.md", "docs/threat-model.md", "docs/verbs.md"),
+    *("docs/audit-log.md", "docs/ceremony.md", "docs/changelog.md", "docs/errors.md"),
+    *("docs/journey.md", "docs/operations.md", "docs/py-hsm.md", "docs/recovery.md"),
+    *("docs/threat-model.md", "docs/tokens.md", "docs/verbs.md"),
 )
 
 
@@ -75,13 +76,27 @@ def test_everything_that_is_shown_runs(
     assert done.stdout
 
 
+TELLING = {"ListKeys", "GetKey", "GetPublicKey"}
+VERBS = [
+    *(
+        ("call", each.name)
+        for each in pin_block_pb2.DESCRIPTOR.services_by_name["PinBlockService"].methods
+    ),
+    *(
+        ("keep", each.name)
+        for each in key_pb2.DESCRIPTOR.services_by_name["KeyService"].methods
+        if each.name not in TELLING
+    ),
+]
+
+
 def test_every_verb_has_a_section_with_both_examples(repository: Path) -> None:
     text = (repository / "docs/verbs.md").read_text()
-    for method in pin_block_pb2.DESCRIPTOR.services_by_name["PinBlockService"].methods:
-        section = text.split(f"\n## {method.name}\n")[1].split("\n## ")[0]
-        assert f"| [{method.name}](#{method.name.lower()}) |" in text
+    for call, name in VERBS:
+        section = text.split(f"\n## {name}\n")[1].split("\n## ")[0]
+        assert f"| [{name}](#{name.lower()}) |" in text
         assert "\n```python\n" in section
-        assert f"\ncall {method.name} <<END\n" in section
+        assert f"\n{call} {name} <<END\n" in section
         assert "A grant must name" in section
         assert "Refusals met most" in section
 
@@ -103,7 +118,7 @@ def test_the_table_of_errors_is_complete(repository: Path) -> None:
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_links_lead_somewhere(repository: Path, name: str) -> None:
     document = repository / name
-    for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
+    for target in re.findall(r"\]\((?!https:)([^)#]+)[^)]*\)", document.read_text()):
         assert (document.parent / target).exists(), target
 
 

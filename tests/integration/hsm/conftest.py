@@ -20,10 +20,12 @@ from tests.integration.hsm.support import (
     TDES_3KEY_VALUE,
     TDES_VALUE,
     Provisioned,
+    copied,
     leave_library,
     spec,
     use,
 )
+from tests.support.memory import folder_in_memory
 
 
 @pytest.fixture(scope="session")
@@ -31,13 +33,27 @@ def softhsm_module() -> Path:
     return softhsm.find_module(os.environ)
 
 
+@pytest.fixture(scope="session")
+def lasting_folder():
+    """The folder of tokens that many tests use."""
+    with folder_in_memory() as folder:
+        yield folder
+
+
 @pytest.fixture
-def new_token(softhsm_module, tmp_path, monkeypatch):
+def token_folder():
+    """The folder of the tokens of one test."""
+    with folder_in_memory() as folder:
+        yield folder
+
+
+@pytest.fixture
+def new_token(softhsm_module, token_folder, monkeypatch):
     """Makes tokens of their own; the last one made is the one SoftHSM sees."""
 
     def make(label="fresh"):
         made = softhsm.prepare(
-            tmp_path / label, module=softhsm_module, label=label, environ=os.environ
+            token_folder / label, module=softhsm_module, label=label, environ=os.environ
         )
         use(monkeypatch, made)
         return made.location
@@ -53,9 +69,9 @@ def _library_is_left(softhsm_module):
 
 
 @pytest.fixture(scope="session")
-def every_role(softhsm_module, tmp_path_factory) -> Provisioned:
+def every_role(softhsm_module, lasting_folder) -> Provisioned:
     """A token with a key of every role; values of imported keys are the constants above."""
-    root = tmp_path_factory.mktemp("softhsm") / "every-role"
+    root = lasting_folder / "every-role"
     made = softhsm.prepare(root, module=softhsm_module, label="every-role", environ=os.environ)
     partner = rsa.generate_private_key(65537, 2048)
     with pytest.MonkeyPatch.context() as patch:
@@ -97,6 +113,34 @@ def _keys(location, partner):
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
     yield provisioning.import_public_key(location, spec("agree-with", "K3", "EC_P256", "E"), spki)
+
+
+@pytest.fixture(scope="session")
+def few_keys(softhsm_module, lasting_folder) -> Provisioned:
+    """A token with two PIN keys, a key block protection key and a transport key."""
+    root = lasting_folder / "few"
+    made = softhsm.prepare(root, module=softhsm_module, label="few", environ=os.environ)
+    with pytest.MonkeyPatch.context() as patch:
+        leave_library(softhsm_module)
+        use(patch, made)
+        at, zpk = made.location, spec("zpk", "P0", "TDES_2KEY", "E", destroyable=True)
+        entries = (
+            provisioning.import_secret(at, zpk, TDES_VALUE),
+            provisioning.import_secret(at, spec("aes", "P0", "AES_128", "B"), AES_VALUE),
+            provisioning.generate(at, spec("kbpk", "K1", "AES_128", "B")),
+            provisioning.generate(at, spec("carrier", "K2", "RSA_2048", "D", jwa="RSA-OAEP")),
+        )
+        return Provisioned(made, Keyring(keys=entries), None)
+
+
+@pytest.fixture
+def small(few_keys, token_folder, monkeypatch):
+    """A device on a copy of that token, which its test may change."""
+    copy = copied(few_keys.token, token_folder / "few")
+    use(monkeypatch, copy)
+    opened = Device.open(copy.location, few_keys.keyring)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture
