@@ -71,13 +71,17 @@ def sqlite(path: Path, *, connections: int, wait_s: float, **pragmas: str) -> En
     else:
         settings["busy_timeout"] = "0"  # once connected, which waits for its locks
         event.listen(engine, "begin", partial(_begin_writing, wait_s))
-    event.listen(engine, "connect", partial(_set_pragmas, settings))
+    event.listen(engine, "connect", partial(_set_pragmas, settings, wait_s))
     return engine
 
 
-def _set_pragmas(settings: dict[str, str], connection: sqlite3.Connection, _record: object) -> None:
+def _set_pragmas(
+    settings: dict[str, str], wait_s: float, connection: sqlite3.Connection, _record: object
+) -> None:
+    until = time.monotonic() + wait_s
     for name, value in settings.items():
-        connection.execute(f"PRAGMA {name} = {value}")
+        # Who meets another at the first WAL of a new file is refused at once, whatever the timeout.
+        _insist(connection, f"PRAGMA {name} = {value}", until)
 
 
 def _begin_reading(db: Connection) -> None:
@@ -86,17 +90,25 @@ def _begin_reading(db: Connection) -> None:
 
 def _begin_writing(wait_s: float, db: Connection) -> None:
     connection = db.connection.driver_connection
-    until = time.monotonic() + wait_s
-    while connection is not None and time.monotonic() < until:
+    try:
+        if connection is not None:
+            _insist(connection, _BEGIN_WRITING, time.monotonic() + wait_s)
+    except sqlite3.OperationalError:
+        db.exec_driver_sql(_BEGIN_WRITING)  # where its error is told as every other
+
+
+def _insist(connection: sqlite3.Connection, statement: str, until: float) -> None:
+    """Execute a statement, again and again for as long as others hold what it needs."""
+    while True:
         try:
-            connection.execute(_BEGIN_WRITING)
+            connection.execute(statement)
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
-                break
+            is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not is_busy or time.monotonic() > until:
+                raise
             time.sleep(random.uniform(0, _PAUSE_S))  # noqa: S311 (parts those who met)
         else:
             return
-    db.exec_driver_sql(_BEGIN_WRITING)  # where its error is told as every other
 
 
 def postgresql(url: URL, *, connections: int, wait_s: float, **settings: str) -> Engine:
