@@ -2,8 +2,8 @@
 
 Rules:
 - What comes is stored as it is: that a certificate or a point is well formed is the caller's care.
+- A secret key is unwrapped under the session's own key where the token can, since there are tokens
   that take no secret in the clear. Where it cannot (SoftHSM), the key goes in as it came.
-  that take no secret in the clear. Where it cannot (SoftHSM), the key goes in as it is.
 """
 
 import os
