@@ -6,7 +6,7 @@ from pinvault.bootstrap import StartRefused
 from pinvault.ceremony.plan import PlanError
 from pinvault.config import ConfigError
 from pinvault.model.errors import Refusal
-from pinvault.policy.shared_table import TableError
+from pinvault.policy.host_file import TableError
 from pinvault.store.errors import StoreError
 
 FORESEEN = (ConfigError, PlanError, HsmError, AuditError, TableError, StoreError, StartRefused)

@@ -16,9 +16,9 @@ from pinvault.model.keys import Key
 from pinvault.model.pan import Pan
 from pinvault.policy.block_counts import KeyName, WornOut
 from pinvault.policy.grants import Ask, Grant, Grants
+from pinvault.policy.host_file import TableError
 from pinvault.policy.limits import LimitExceeded, Limits, Rate
 from pinvault.policy.pan_index import PanIndex
-from pinvault.policy.shared_table import TableError
 
 TABLE_RETRY_AFTER_S = 5.0
 NO_ACCOUNT = b""

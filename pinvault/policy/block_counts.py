@@ -8,25 +8,22 @@ Rules:
   rather than late.
 - A key is known by a digest of name, version and check value. One that is not in the file gets the
   next free slot; when there is none, `TableError` is raised, and the caller fails closed.
-- The file's lock (freed by the kernel when a process dies) parts processes, a mutex parts threads.
+- The file's lock parts processes (see `host_file`), a mutex parts threads.
 - The file survives every end of a process. After a power cut the last seconds may be missing: the
   kernel writes the pages back in its own time.
 """
 
-import fcntl
 import hashlib
 import mmap
 import os
-import stat
 import struct
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
-from pinvault.policy.shared_table import TableError
+from pinvault.policy.host_file import HostFile, TableError, give_back, holds
 
 SLOTS: Final = 2048
 """Key versions that the file has room for, 32 bytes each: 64 KiB."""
@@ -34,6 +31,7 @@ DRAWN: Final = 64
 """Blocks that a worker draws at once."""
 LOCK_TIMEOUT_S: Final = 2.0
 
+_FILE: Final = HostFile("the counts of enciphered blocks", "are")
 _HEADER: Final = struct.Struct("<16sII40x")
 _MAGIC: Final = b"pinvault blocks\n"
 _VERSION: Final = 1
@@ -41,7 +39,6 @@ _SLOT_BYTES: Final = 32
 _LABEL_BYTES: Final = 24
 _WORD_BYTES: Final = 8
 _SIZE: Final = _HEADER.size + SLOTS * _SLOT_BYTES
-_PAUSE_S: Final = 0.000_1
 _NEAR: Final = 8
 """Draws shrink when fewer blocks are left than this many draws."""
 
@@ -72,25 +69,20 @@ class BlockCounts:
         self.warned: Callable[[KeyName, int], None] = _nothing
 
     @classmethod
-    def open(cls, path: Path, *, warn: int, refuse: int) -> Self:
+    def open(cls, path: Path, *, warn: int, refuse: int) -> "BlockCounts":
         """Open or make the file. TableError when it is not this file, or not this user's alone."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            fd = os.open(path, flags, 0o600)
-            try:
-                with _held(fd, path):
-                    _prepare(fd, path)
-                return cls(path, fd, warn=warn, refuse=refuse)
-            except BaseException:
-                os.close(fd)
-                raise
-        except OSError as error:
-            raise TableError(
-                "the counts of enciphered blocks cannot be opened",
-                remedy="give the service's user a writable directory with room for the file",
-                path=path,
-                errno=error.errno,
-            ) from error
+
+        def build(fd: int) -> "BlockCounts":
+            if not holds(fd, _HEADER.pack(_MAGIC, _VERSION, SLOTS), size=_SIZE):
+                raise TableError(
+                    "the file holds no counts of enciphered blocks",
+                    remedy="see that the path is right; else stop the workers and move the file "
+                    "away",
+                    path=path,
+                )
+            return cls(path, fd, warn=warn, refuse=refuse)
+
+        return _FILE.open(path, build, timeout_s=LOCK_TIMEOUT_S)
 
     def count(self, key: KeyName, blocks: int) -> None:
         """Count blocks that are about to be enciphered. WornOut, and nothing counted, if too many.
@@ -184,47 +176,9 @@ def _label(key: KeyName) -> bytes:
 
 @contextmanager
 def _held(fd: int, path: Path) -> Iterator[None]:
-    """Hold the file's lock, waited for in short sleeps: a stopped process must not stop all."""
-    end = time.monotonic() + LOCK_TIMEOUT_S
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:
-            if time.monotonic() > end:
-                raise TableError(
-                    "the counts of enciphered blocks are held for too long",
-                    remedy="find the process that holds the file: it is stopped or stuck",
-                    path=path,
-                ) from None
-            time.sleep(_PAUSE_S)
+    """Hold the file's lock."""
+    _FILE.take(fd, path, timeout_s=LOCK_TIMEOUT_S)
     try:
         yield
     finally:
-        fcntl.flock(fd, fcntl.LOCK_UN)
-
-
-def _prepare(fd: int, path: Path) -> None:
-    """Check the file, or make it: room first, the header last, so that half-made shows."""
-    status = os.fstat(fd)
-    private = stat.S_ISREG(status.st_mode) and not status.st_mode & 0o077
-    if not private or status.st_uid != os.geteuid():
-        raise TableError(
-            "the counts of enciphered blocks are not a private file of the service's user",
-            remedy="make the service's user its owner, with mode 0600",
-            path=path,
-        )
-    header = _HEADER.pack(_MAGIC, _VERSION, SLOTS)
-    found = os.pread(fd, _HEADER.size, 0)
-    if found.strip(b"\0") == b"" and status.st_size in (0, _SIZE):
-        # Reserved, not sparse: a full disk must show here and not as SIGBUS later.
-        os.posix_fallocate(fd, 0, _SIZE)
-        os.pwrite(fd, header, 0)
-        os.fsync(fd)
-        return
-    if found != header or status.st_size != _SIZE:
-        raise TableError(
-            "the file holds no counts of enciphered blocks",
-            remedy="see that the path is right; else stop the workers and move the file away",
-            path=path,
-        )
+        give_back(fd)

@@ -23,20 +23,18 @@ Sizing: a rate's key lives for at most `burst * interval`, a nonce for its valid
 keys a second that live L seconds there are N * L live slots; give the table twice as many.
 """
 
-import errno
-import fcntl
 import hashlib
-import hmac
 import math
 import mmap
 import os
-import stat
 import struct
 import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+
+from pinvault.policy.host_file import HostFile, TableError, give_back, holds
+
+__all__ = ["DEFAULT_SLOTS", "PROBES", "SharedTable", "TableError", "TableFull"]
 
 DEFAULT_SLOTS = 65_536
 """Slots of 32 bytes: 2 MiB."""
@@ -57,24 +55,12 @@ _DIGEST_BYTES = 24
 _THING_BYTES = 16
 _WORD_BYTES = 8
 _WORDS_A_SLOT = _SLOT_BYTES // _WORD_BYTES
+_FILE = HostFile("the table of limits", "is")
 _PERSON_RATE = b"rate"
 _PERSON_ONCE = b"once"
 _PERSON_THING = b"thing"
 _PERSON_OWNER = b"owner"
 _PERSON_HEADER = b"header"
-
-
-class TableError(Exception):
-    """The table cannot be used: limits cannot be kept, so calls must be refused."""
-
-    def __init__(
-        self, problem: str, *, remedy: str, path: Path | None = None, errno: int | None = None
-    ) -> None:
-        super().__init__(problem)
-        self.problem = problem
-        self.remedy = remedy
-        self.path = path
-        self.errno = errno
 
 
 class TableFull(TableError):
@@ -94,7 +80,7 @@ class SharedTable:
         self._words = memoryview(self._map)[_HEADER.size :].cast("d")
 
     @classmethod
-    def open(cls, path: Path, *, secret: bytes, slots: int = DEFAULT_SLOTS) -> Self:
+    def open(cls, path: Path, *, secret: bytes, slots: int = DEFAULT_SLOTS) -> "SharedTable":
         """Open or create the table; all workers give the same `secret` and `slots`.
 
         Raises `TableError` for a file that is not this table, is damaged, or is open to
@@ -105,25 +91,15 @@ class SharedTable:
         if slots < PROBES:
             raise ValueError("the table has at least 64 slots")
         key = hashlib.blake2b(secret, digest_size=32).digest()
-        try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, mode=0o600)
-            try:
-                _take(fd, path)
-                try:
-                    _prepare(fd, path, _header(slots, key), slots)
-                finally:
-                    fcntl.flock(fd, fcntl.LOCK_UN)
-                return cls(path, fd, slots=slots, secret=key)
-            except BaseException:
-                os.close(fd)
-                raise
-        except OSError as error:
-            raise TableError(
-                "the table of limits cannot be opened",
-                remedy="give the service's user a writable directory with room for the table",
-                path=path,
-                errno=error.errno,
-            ) from error
+        header, size = _header(slots, key), _HEADER.size + slots * _SLOT_BYTES
+
+        def build(fd: int) -> "SharedTable":
+            if not holds(fd, header, size=size):
+                problem = "the file is no table of limits of this size under this secret"
+                raise _unusable(path, problem)
+            return cls(path, fd, slots=slots, secret=key)
+
+        return _FILE.open(path, build, timeout_s=LOCK_TIMEOUT_S)
 
     def claim_once(self, key: bytes, *, now: float, until: float) -> bool:
         """Claim `key` until the moment `until`; tell whether this was the first claim alive.
@@ -266,17 +242,17 @@ class SharedTable:
     def _lock(self) -> None:
         """Hold the table against threads and processes, until `_unlock`."""
         if not self._mutex.acquire(timeout=LOCK_TIMEOUT_S):
-            raise _busy(self._path)
+            raise _FILE.busy(self._path)
         try:
             self._require_open()
-            _take(self._fd, self._path)
+            _FILE.take(self._fd, self._path, timeout_s=LOCK_TIMEOUT_S)
         except BaseException:
             self._mutex.release()
             raise
 
     def _unlock(self) -> None:
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_UN)
+            give_back(self._fd)
         finally:
             self._mutex.release()
 
@@ -293,25 +269,6 @@ class SharedTable:
             )
 
 
-def _take(fd: int, path: Path) -> None:
-    """Take the file's lock, waiting in short sleeps: a stopped process must not stop all."""
-    end, pause = 0.0, 0.000_05
-    while not _took(fd):
-        end = end or time.monotonic() + LOCK_TIMEOUT_S
-        if time.monotonic() > end:
-            raise _busy(path)
-        time.sleep(pause)
-        pause = min(pause * 2, 0.002)
-
-
-def _took(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def _header(slots: int, secret: bytes) -> bytes:
     """Describe the table; the check binds the description to the secret."""
     known = _HEADER.pack(_MAGIC, _VERSION, slots, b"")
@@ -319,28 +276,6 @@ def _header(slots: int, secret: bytes) -> bytes:
         known, digest_size=_DIGEST_BYTES, key=secret, person=_PERSON_HEADER
     ).digest()
     return _HEADER.pack(_MAGIC, _VERSION, slots, check)
-
-
-def _prepare(fd: int, path: Path, header: bytes, slots: int) -> None:
-    """Check the file, or make it: room first, the header last, so that half-made shows."""
-    status = os.fstat(fd)
-    private = stat.S_ISREG(status.st_mode) and not status.st_mode & 0o077
-    if not private or status.st_uid != os.geteuid():
-        raise TableError(
-            "the table of limits is not a private file of the service's user",
-            remedy="make the service's user its owner, with mode 0600",
-            path=path,
-        )
-    size = _HEADER.size + slots * _SLOT_BYTES
-    found = os.pread(fd, _HEADER.size, 0)
-    if found.strip(b"\0") == b"" and status.st_size in (0, size):
-        # Reserved, not sparse: a full disk must show here and not as SIGBUS later.
-        os.posix_fallocate(fd, 0, size)
-        os.pwrite(fd, header, 0)
-        os.fsync(fd)
-        return
-    if not hmac.compare_digest(found, header) or status.st_size != size:
-        raise _unusable(path, "the file is no table of limits of this size under this secret")
 
 
 def _require_finite(*seconds: float) -> None:
@@ -354,13 +289,4 @@ def _unusable(path: Path, problem: str) -> TableError:
         remedy="see that path, size and secret are right; else stop the workers and remove the "
         "file: all limits then start afresh, and nonces still valid can be spent once more",
         path=path,
-    )
-
-
-def _busy(path: Path) -> TableError:
-    return TableError(
-        "the table of limits is held for too long",
-        remedy="find the process that holds the file: it is stopped or stuck",
-        path=path,
-        errno=errno.EWOULDBLOCK,
     )
