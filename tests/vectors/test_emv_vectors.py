@@ -4,9 +4,7 @@ Where a vector's block has constant fill in place of random digits, which this s
 makes, it is read and not made.
 """
 
-import json
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -21,13 +19,11 @@ from pinvault.model.pan import Pan
 from pinvault.model.pins import Format
 from pinvault.model.scripts import ScriptBlock, ScriptPadding, ScriptProfile
 from tests.support import blocks
+from tests.support.published import Fields, Published
 from tests.support.software_device import SoftwareDevice, held, key
 
-Fields = Mapping[str, Any]
-Runner = Callable[[Fields, Fields], None]
-
-VECTORS = json.loads((Path(__file__).parent / "emv.json").read_text(encoding="utf-8"))["vectors"]
-RUNNERS: dict[str, Runner] = {}
+PUBLISHED = Published("emv.json")
+VECTORS, RUNNERS, runs = PUBLISHED.vectors, PUBLISHED.runners, PUBLISHED.runs
 
 SMC = key("imk-smc", "E1", "TDES_2KEY", "X")
 SMI = key("imk-smi", "E2", "TDES_2KEY", "X")
@@ -42,17 +38,9 @@ PADDINGS = {
 }
 
 
-def runs(operation: str) -> Callable[[Runner], Runner]:
-    def register(runner: Runner) -> Runner:
-        RUNNERS[operation] = runner
-        return runner
-
-    return register
-
-
 @pytest.mark.parametrize("vector", VECTORS, ids=[vector["id"] for vector in VECTORS])
 def test_the_vector_holds(vector: Mapping[str, Any]) -> None:
-    RUNNERS[vector["operation"]](vector["input"], vector["expect"])
+    PUBLISHED.run(vector)
 
 
 def test_every_category_has_vectors_and_each_names_its_source() -> None:

@@ -1,8 +1,6 @@
 """Every published vector of `key_blocks.json`: what opens, what must not, and derived keys."""
 
-import json
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -21,26 +19,16 @@ from pinvault.clearzone.key_block import (
 )
 from tests.support import key_blocks
 from tests.support.key_blocks import keys_of, opening
+from tests.support.published import Fields, Published
 
-Fields = Mapping[str, Any]
-Runner = Callable[[Fields, Fields], None]
-
-VECTORS = json.loads((Path(__file__).parent / "key_blocks.json").read_text("utf-8"))["vectors"]
-RUNNERS: dict[str, Runner] = {}
+PUBLISHED = Published("key_blocks.json")
+VECTORS, RUNNERS, runs = PUBLISHED.vectors, PUBLISHED.runners, PUBLISHED.runs
 BITS = {each.bits for each in Algorithm if each.family in (Family.TDES, Family.AES)}
-
-
-def runs(operation: str) -> Callable[[Runner], Runner]:
-    def register(runner: Runner) -> Runner:
-        RUNNERS[operation] = runner
-        return runner
-
-    return register
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=[vector["id"] for vector in VECTORS])
 def test_the_vector_holds(vector: Mapping[str, Any]) -> None:
-    RUNNERS[vector["operation"]](vector["input"], vector["expect"])
+    PUBLISHED.run(vector)
 
 
 def test_every_vector_names_its_source_and_no_runner_waits_for_one_that_is_gone() -> None:

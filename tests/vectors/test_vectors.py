@@ -1,8 +1,6 @@
 """Every published vector of `vectors.json`, run through the code that it is about."""
 
-import json
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -30,32 +28,20 @@ from pinvault.model.pan import Pan
 from pinvault.model.pins import Format
 from pinvault.model.profiles import Padding
 from tests.support import blocks, software_device
+from tests.support.published import Fields, Published
 from tests.support.software_device import SoftwareDevice, held, key
 
-Fields = Mapping[str, str]
-Runner = Callable[[Fields, Fields], None]
-
-VECTORS = json.loads((Path(__file__).parent / "vectors.json").read_text(encoding="utf-8"))[
-    "vectors"
-]
+PUBLISHED = Published("vectors.json")
+VECTORS, RUNNERS, runs = PUBLISHED.vectors, PUBLISHED.runners, PUBLISHED.runs
 PUBLISHED_CATEGORIES = {
     *("iso0", "iso0_neg", "iso1", "iso2", "iso2_neg", "iso3", "iso3_neg", "iso4", "iso4_neg"),
     *("legacy", "kcv", "rsa", "pin_encrypted"),
 }
-RUNNERS: dict[str, Runner] = {}
-
-
-def runs(operation: str) -> Callable[[Runner], Runner]:
-    def register(runner: Runner) -> Runner:
-        RUNNERS[operation] = runner
-        return runner
-
-    return register
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=[vector["id"] for vector in VECTORS])
 def test_the_vector_holds(vector: Mapping[str, Any]) -> None:
-    RUNNERS[vector["operation"]](vector["input"], vector["expect"])
+    PUBLISHED.run(vector)
 
 
 def test_every_category_has_vectors_and_each_names_its_source() -> None:

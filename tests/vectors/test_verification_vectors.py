@@ -1,8 +1,6 @@
 """Every published vector of `verification.json`, run through the code that it is about."""
 
-import json
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -13,27 +11,15 @@ from pinvault.clearzone.pin import Pin
 from pinvault.clearzone.verification import Encipher, ibm3624, pvv
 from pinvault.model.pan import Pan
 from pinvault.model.verification import Ibm3624Scheme, PinOffset, Pvv, ValidationLayout
+from tests.support.published import Fields, Published
 
-Fields = Mapping[str, str]
-Runner = Callable[[Fields, Fields], None]
-
-VECTORS = json.loads((Path(__file__).parent / "verification.json").read_text(encoding="utf-8"))[
-    "vectors"
-]
-RUNNERS: dict[str, Runner] = {}
-
-
-def runs(operation: str) -> Callable[[Runner], Runner]:
-    def register(runner: Runner) -> Runner:
-        RUNNERS[operation] = runner
-        return runner
-
-    return register
+PUBLISHED = Published("verification.json")
+VECTORS, RUNNERS, runs = PUBLISHED.vectors, PUBLISHED.runners, PUBLISHED.runs
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=[vector["id"] for vector in VECTORS])
 def test_the_vector_holds(vector: Mapping[str, Any]) -> None:
-    RUNNERS[vector["operation"]](vector["input"], vector["expect"])
+    PUBLISHED.run(vector)
 
 
 def test_every_category_has_vectors_and_each_names_its_source() -> None:
