@@ -160,22 +160,20 @@ class LiveRing(Generic[ServingT]):
             finally:
                 self._in_turn = None
 
-    def add(self, made: MadeKey, *, block: str | None, previous_until: date | None) -> Key:
-        """Enter a made key as the active version; `block` is its stored key block."""
+    def keep(self, key_id: str, block: str) -> None:
+        """Keep the key block of a key version that is still to be entered."""
+        with _told():
+            self._blocks.keep(key_id, block)
+
+    def add(self, made: MadeKey, *, previous_until: date | None) -> Key:
+        """Enter a made key as the active version."""
         entry = entry_of(made)
         with _told():
-            if block is not None:
-                self._blocks.keep(entry.id, block)
             self._amend(
                 entry.id,
                 lambda ring: ring_file.with_key(ring, entry, previous_until=previous_until),
             )
         return self._standing.directory.find(entry.id, field="key")
-
-    def keep(self, key_id: str, block: str) -> None:
-        """Keep the key block of a key version that is still to be made."""
-        with _told():
-            self._blocks.keep(key_id, block)
 
     def retire(self, key_id: str) -> Key:
         """Retire a key version and forget its stored block, or refuse what is needed."""

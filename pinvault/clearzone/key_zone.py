@@ -97,15 +97,16 @@ class KeyZone:
         *,
         exportability: Exportability,
         storage: str,
-        keep: Callable[[str], None] = lambda _: None,
+        keep: Callable[[str], None],
         left: str | None = None,
         known: Collection[str] = (),
         timeout: float,
-    ) -> tuple[MadeKey, str]:
-        """Draw a key that may leave again; give it, and the key block in which it is kept.
+    ) -> MadeKey:
+        """Draw a key that may leave again.
 
-        `keep` gets that block before the key is loaded, and `left` is the one that an interrupted
-        draw had kept: its key is taken, unless a check value of `known` is its own.
+        `keep` gets the key block in which it is kept, before the key is loaded; `left` is the one
+        that an interrupted draw had kept: its key is taken, unless a check value of `known` is its
+        own.
         """
         self._require_clear_keys()
         if exportability is Exportability.N or algorithm_for(new).family not in SECRET:
@@ -113,12 +114,11 @@ class KeyZone:
         self._require_strength(storage, algorithm_for(new), version=agreement.KEPT, at="storage")
         deadline = Deadline.after(timeout)
 
-        def draw() -> tuple[MadeKey, str]:
+        def draw() -> MadeKey:
             key = self._left(new, left, storage, known, deadline)
             with self._drawn(algorithm_for(new), deadline) if key is None else key as key:
-                block = self._keep(new, key, exportability.value, storage, deadline)
-                keep(block)
-                return self._load(new, key, deadline), block
+                keep(self._keep(new, key, exportability.value, storage, deadline))
+                return self._load(new, key, deadline)
 
         return guarded(draw)
 

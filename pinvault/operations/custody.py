@@ -39,11 +39,11 @@ class KeyBook(Protocol):
     def turn(self) -> AbstractContextManager[None]:
         """Take the turn to change keys, or refuse: KEY_BUSY."""
 
-    def add(self, made: MadeKey, *, block: str | None, previous_until: date | None) -> Key:
-        """Enter a made key as the active version; `block` is its stored key block."""
-
     def keep(self, key_id: str, block: str) -> None:
-        """Keep the key block of a key version that is still to be made."""
+        """Keep the key block of a key version that is still to be entered."""
+
+    def add(self, made: MadeKey, *, previous_until: date | None) -> Key:
+        """Enter a made key as the active version."""
 
     def retire(self, key_id: str) -> Key:
         """Retire a key version, or refuse what the configuration needs."""
@@ -125,7 +125,7 @@ class Custody:
         with self._book.turn():
             new = self._next(wanted, previous_until)
             made = self._make(new, exportability, timeout=deadline.remaining())
-            return self._book.add(made, block=None, previous_until=previous_until)
+            return self._book.add(made, previous_until=previous_until)
 
     def rotate(
         self,
@@ -156,7 +156,7 @@ class Custody:
             new = self._next(WantedKey.like(active, valid_until=valid_until), previous_until)
             exportability = Exportability.E if goes_out else Exportability.N
             made = self._make(new, exportability, timeout=deadline.remaining())
-            key = self._book.add(made, block=None, previous_until=previous_until)
+            key = self._book.add(made, previous_until=previous_until)
             return Rotated(key=key, previous=self.directory().find(active.id, field="key"))
 
     def retire(self, reference: str, *, check_value: str) -> Key:
@@ -195,7 +195,9 @@ class Custody:
                 known=self._known(new.algorithm),
                 timeout=deadline.remaining(),
             )
-            return self._book.add(made, block=stored, previous_until=previous_until)
+            if stored is not None:
+                self._book.keep(new.id, stored)
+            return self._book.add(made, previous_until=previous_until)
 
     def export_block(self, reference: str, *, kbpk: str, version: str, timeout: float) -> Exported:
         """Give an exportable key as a key block of a version under another key."""
@@ -245,7 +247,7 @@ class Custody:
                 check_value=check_value,
                 timeout=deadline.remaining(),
             )
-            return self._book.add(made, block=None, previous_until=previous_until)
+            return self._book.add(made, previous_until=previous_until)
 
     def load_components(
         self,
@@ -270,7 +272,7 @@ class Custody:
                 check_value=check_value,
                 timeout=deadline.remaining(),
             )
-            return self._book.add(made, block=None, previous_until=previous_until)
+            return self._book.add(made, previous_until=previous_until)
 
     def load_public(
         self,
@@ -286,7 +288,7 @@ class Custody:
             new = self._next(wanted, previous_until)
             self._require_unknown(new.algorithm, hashlib.sha256(spki).hexdigest().upper())
             made = self._zone.load_public(new, spki, timeout=deadline.remaining())
-            return self._book.add(made, block=None, previous_until=previous_until)
+            return self._book.add(made, previous_until=previous_until)
 
     def component_check_value(self, component: KeyComponent, algorithm: Algorithm) -> str:
         """Give the check value of one component, which its custodian compares."""
@@ -302,7 +304,7 @@ class Custody:
         """Make a key of the service's own choosing; if it may go out, its key block is stored."""
         if exportability is Exportability.N:
             return self._zone.generate(new, timeout=timeout)
-        made, _ = self._zone.draw(
+        return self._zone.draw(
             new,
             exportability=exportability,
             storage=self._storage_id(),
@@ -311,7 +313,6 @@ class Custody:
             known=self._known(new.algorithm),
             timeout=timeout,
         )
-        return made
 
     def _is_stored(self, key: Key, deadline: Deadline, *, proved: bool) -> bool:
         """Whether a key may go out. That a file is there proves nothing: it must be the key's."""

@@ -322,7 +322,7 @@ def test_a_change_that_cannot_be_recorded_is_not_made(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.witness.error = AuditUnavailable("full", remedy="make room")
     for change in (
-        lambda: world.ring.add(MADE, block=None, previous_until=None),
+        lambda: world.ring.add(MADE, previous_until=None),
         lambda: world.ring.retire("zpk/1"),
     ):
         with world.ring.turn(), pytest.raises(Refusal) as told:
@@ -331,7 +331,7 @@ def test_a_change_that_cannot_be_recorded_is_not_made(tmp_path: Path) -> None:
         assert keyring.load(world.path) == RING
     world.witness.error = None
     with world.ring.turn():
-        world.ring.add(MADE, block=None, previous_until=None)
+        world.ring.add(MADE, previous_until=None)
     assert (world.witness.begun_with, world.witness.told) == (["zpk/2"], ["taken"])
 
 

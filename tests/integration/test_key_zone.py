@@ -122,11 +122,16 @@ def test_a_repeated_import_ends_the_same(zone: KeyZone) -> None:
 @pytest.mark.parametrize("algorithm", [Algorithm.TDES_3KEY, Algorithm.AES_256])
 def test_a_drawn_key_goes_out_as_version_e(zone: KeyZone, algorithm: Algorithm) -> None:
     new = replace(new_key(algorithm), name=f"drawn-{algorithm.value[-1].lower()}")
-    made, kept = zone.draw(
-        new, exportability=Exportability.E, storage="key-storage/1", timeout=5 * SECOND
+    kept: list[str] = []
+    made = zone.draw(
+        new,
+        exportability=Exportability.E,
+        storage="key-storage/1",
+        keep=kept.append,
+        timeout=5 * SECOND,
     )
     out = zone.export_block(
-        kept, storage="key-storage/1", kbpk="kbpk-d/1", version="E", timeout=5 * SECOND
+        kept[0], storage="key-storage/1", kbpk="kbpk-d/1", version="E", timeout=5 * SECOND
     )
     again, _ = zone.import_block(new, out, kbpk="kbpk-d/1", storage=None, timeout=5 * SECOND)
     assert again == made

@@ -40,7 +40,7 @@ class MemoryBook:
         finally:
             self._in_turn = False
 
-    def add(self, made: MadeKey, *, block: str | None, previous_until: date | None) -> Key:
+    def add(self, made: MadeKey, *, previous_until: date | None) -> Key:
         assert self._in_turn
         new = made.key
         key = Key(
@@ -63,8 +63,6 @@ class MemoryBook:
                 until = previous_until or other.valid_until
                 changed[other.id] = replace(other, state=State.DECIPHER_ONLY, valid_until=until)
         self._stand(changed | {key.id: key})
-        if block is not None:
-            self.blocks[key.id] = block
         return key
 
     def keep(self, key_id: str, block: str) -> None:

@@ -357,7 +357,8 @@ def test_one_change_at_a_time(world: World, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_an_added_key_is_in_file_and_token_and_serves(world: World) -> None:
     with world.ring.turn():
-        key = world.ring.add(MADE, block="D0016", previous_until=date(2026, 6, 30))
+        world.ring.keep("zpk/2", "D0016")
+        key = world.ring.add(MADE, previous_until=date(2026, 6, 30))
     assert (key.id, key.state) == ("zpk/2", model.State.ACTIVE)
     stepped = replace(ZPK_BACK, valid_until=date(2026, 6, 30))
     assert world.serves() == Keyring(keys=(INDEX, SIGNING, stepped, NEXT))
@@ -376,7 +377,8 @@ def test_inside_a_turn_the_file_as_it_is_decides(world: World) -> None:
 
 
 def test_retiring_forgets_the_stored_block(world: World) -> None:
-    world.ring.add(MADE, block="D0016", previous_until=None)
+    world.ring.keep("zpk/2", "D0016")
+    world.ring.add(MADE, previous_until=None)
     key = world.ring.retire("zpk/2")
     assert key.state is model.State.RETIRED
     assert world.ring.block_of("zpk/2") is None
@@ -388,7 +390,7 @@ def _retire_index(world: World) -> None:
 
 
 def _add(world: World) -> None:
-    world.ring.add(MADE, block=None, previous_until=None)
+    world.ring.add(MADE, previous_until=None)
 
 
 @pytest.mark.parametrize(
@@ -437,7 +439,7 @@ def test_calls_from_all_sides_see_whole_key_rings_only(world: World) -> None:
     for version in range(2, 12):
         made = replace(MADE, key=replace(MADE.key, version=version), check_value=f"{version:06X}")
         with world.ring.turn():
-            world.ring.add(made, block=None, previous_until=None)
+            world.ring.add(made, previous_until=None)
     stop.set()
     for thread in threads:
         thread.join()

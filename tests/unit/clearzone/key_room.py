@@ -141,9 +141,19 @@ def exported(zone: KeyZone, kept: str, **changes: object) -> str:
     return zone.export_block(kept, **{**fields, **changes})  # type: ignore[arg-type]
 
 
-def drawn(zone: KeyZone, new: NewKey, **changes: object):
+def drawn(
+    zone: KeyZone, new: NewKey, *, keep: Callable[[str], None] = lambda _: None, **changes: object
+):
+    """Draw a key; give it, and the block in which it is kept."""
+    kept: list[str] = []
+
+    def note(block: str) -> None:
+        kept.append(block)
+        keep(block)
+
     fields = {"exportability": Exportability.E, "storage": STORAGE, "timeout": SECOND}
-    return zone.draw(new, **{**fields, **changes})  # type: ignore[arg-type]
+    made = zone.draw(new, keep=note, **{**fields, **changes})  # type: ignore[arg-type]
+    return made, kept[-1]
 
 
 def components(*values: bytes) -> list[KeyComponent]:

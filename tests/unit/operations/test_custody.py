@@ -66,9 +66,9 @@ class FakeZone:
         if rest["storage"] in self.refuses:
             raise Refusal(self.refuses[rest["storage"]])
 
-    def draw(self, new: NewKey, **rest: Any) -> tuple[MadeKey, str]:
+    def draw(self, new: NewKey, **rest: Any) -> MadeKey:
         rest["keep"]("drawn")
-        return self._make("draw", new, Origin.IMPORTED, **rest), "drawn"
+        return self._make("draw", new, Origin.IMPORTED, **rest)
 
     def import_block(self, new: NewKey, block: str, **rest: Any) -> tuple[MadeKey, str | None]:
         stored = "stored" if rest["storage"] is not None else None
