@@ -130,9 +130,10 @@ class _Import:
 
     def public(self) -> Key:
         """Import a partner's public key."""
-        load = load_pem_public_key if b"-----BEGIN" in self._content else load_der_public_key
+        is_pem = b"-----BEGIN" in self._content
+        read = load_pem_public_key if is_pem else load_der_public_key
         try:
-            spki = load(self._content).public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+            spki = read(self._content).public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         except ValueError:
             raise NotDone("this is no public key in PEM or DER") from None
         return self._custody.load_public(

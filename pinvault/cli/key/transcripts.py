@@ -37,10 +37,11 @@ def verify_transcript(context: click.Context, config_file: Path, transcript_file
         signed = transcript.decode(transcript_file.read_bytes())
     except ValueError as error:
         raise NotDone(f"{transcript_file}: {error}: give the JSON file") from None
+    ring = keyring.load(bootstrap.ring_path(loaded))
     faults = [
-        *_faults_of_signatures(loaded, signed),
+        *_faults_of_signatures(ring, signed),
         *_faults_of_text(transcript_file.with_suffix(".txt"), signed),
-        *_faults_of_record(loaded, signed),
+        *_faults_of_record(loaded, ring, signed),
     ]
     for fault in faults:
         click.echo(f"{transcript_file}: {fault}", err=True)
@@ -50,12 +51,12 @@ def verify_transcript(context: click.Context, config_file: Path, transcript_file
     click.echo(f"{transcript_file}: genuine: {told.kind.lower()} {told.result}, {told.key.id}")
 
 
-def _faults_of_signatures(loaded: Loaded, signed: SignedTranscript) -> Iterator[str]:
+def _faults_of_signatures(ring: Keyring, signed: SignedTranscript) -> Iterator[str]:
     if signed.signature is None:
         yield "it is not signed: the token could not at the time; trust the paper"
     elif not transcript.is_genuine(signed):
         yield "the signature is not that of these facts: they were changed"
-    elif not _is_ours(bootstrap.key_directory(_ring(loaded)), signed):
+    elif not _is_ours(bootstrap.key_directory(ring), signed):
         yield "it was signed by a key that is no audit signing key of the key ring"
     for step in transcript.unsigned_steps(signed.transcript):
         yield f"{step.who} did not sign this: {step.done}"
@@ -77,9 +78,8 @@ def _faults_of_text(text: Path, signed: SignedTranscript) -> Iterator[str]:
         yield f"{text.name} beside it says something else: it was edited"
 
 
-def _faults_of_record(loaded: Loaded, signed: SignedTranscript) -> Iterator[str]:
+def _faults_of_record(loaded: Loaded, ring: Keyring, signed: SignedTranscript) -> Iterator[str]:
     """Look for an authentic record of the transcript; `pinvault audit verify` judges the rest."""
-    ring = _ring(loaded)
     index = bootstrap.active_key(loaded, bootstrap.key_directory(ring), "index")
     device = bootstrap.open_device(loaded, ring)
     try:
@@ -103,7 +103,3 @@ def _recorded(folder: Path, chain_key: bytes) -> Iterator[str]:
                     yield chain.read(line, chain_key=chain_key).transcript
                 except chain.LineError:
                     continue
-
-
-def _ring(loaded: Loaded) -> Keyring:
-    return keyring.load(bootstrap.ring_path(loaded))
