@@ -23,6 +23,7 @@ class Reason(StrEnum):
     PROFILE_NOT_GRANTED = "PROFILE_NOT_GRANTED"
     TRANSLATION_NOT_GRANTED = "TRANSLATION_NOT_GRANTED"
     SCHEME_NOT_GRANTED = "SCHEME_NOT_GRANTED"
+    PROGRAM_NOT_GRANTED = "PROGRAM_NOT_GRANTED"
     CALLER_RATE_EXCEEDED = "CALLER_RATE_EXCEEDED"
     PAN_RATE_EXCEEDED = "PAN_RATE_EXCEEDED"
 
@@ -59,6 +60,22 @@ class Reason(StrEnum):
     KEY_WORN_OUT = "KEY_WORN_OUT"
     KEY_BUSY = "KEY_BUSY"
 
+    PROGRAM_UNKNOWN = "PROGRAM_UNKNOWN"
+    CARD_UNKNOWN = "CARD_UNKNOWN"
+    CARD_AMBIGUOUS = "CARD_AMBIGUOUS"
+    CARD_ALREADY_EXISTS = "CARD_ALREADY_EXISTS"
+    CARD_STATUS = "CARD_STATUS"
+    CARD_RATE_EXCEEDED = "CARD_RATE_EXCEEDED"
+    PIN_NOT_SET = "PIN_NOT_SET"
+    PIN_BLOCKED = "PIN_BLOCKED"
+    PIN_CHANGED_MEANWHILE = "PIN_CHANGED_MEANWHILE"
+    PIN_NOT_REVEALABLE = "PIN_NOT_REVEALABLE"
+    CONTROL_TOKEN_REFUSED = "CONTROL_TOKEN_REFUSED"  # noqa: S105 - a reason, no token
+    SESSION_REFUSED = "SESSION_REFUSED"
+    RECIPIENT_KEY_REFUSED = "RECIPIENT_KEY_REFUSED"
+    REQUEST_ID_REUSED = "REQUEST_ID_REUSED"
+    REQUEST_IN_PROGRESS = "REQUEST_IN_PROGRESS"
+
     PIN_SOURCE_REFUSED = "PIN_SOURCE_REFUSED"
     ENVELOPE_EXPIRED = "ENVELOPE_EXPIRED"
     ENVELOPE_REPLAYED = "ENVELOPE_REPLAYED"
@@ -68,6 +85,7 @@ class Reason(StrEnum):
     HSM_UNAVAILABLE = "HSM_UNAVAILABLE"
     AUDIT_UNAVAILABLE = "AUDIT_UNAVAILABLE"
     LIMITS_UNAVAILABLE = "LIMITS_UNAVAILABLE"
+    STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
     INTERNAL = "INTERNAL"
 
 
@@ -98,6 +116,10 @@ TEXTS: dict[Reason, str] = {
     Reason.SCHEME_NOT_GRANTED: (
         "The caller's grants for this method do not name this verification scheme or script "
         "profile. Use a granted one or ask the operator."
+    ),
+    Reason.PROGRAM_NOT_GRANTED: (
+        "The caller's grants for this method do not name this card program. Use a granted one or "
+        "ask the operator."
     ),
     Reason.CALLER_RATE_EXCEEDED: (
         "The caller's rate for this method is used up. Wait as RetryInfo says."
@@ -194,6 +216,49 @@ TEXTS: dict[Reason, str] = {
         "The key has enciphered as many blocks as the configuration allows. Rotate it."
     ),
     Reason.KEY_BUSY: "Another change of keys is under way. Retry as RetryInfo says.",
+    Reason.PROGRAM_UNKNOWN: (
+        "The configuration has no such card program. Add it or correct the name."
+    ),
+    Reason.CARD_UNKNOWN: (
+        "No card of a program that the caller's grants name has this id, number or external id."
+    ),
+    Reason.CARD_AMBIGUOUS: "Several cards have this PAN. Give the PAN sequence number.",
+    Reason.CARD_ALREADY_EXISTS: (
+        "A card with this PAN and sequence number, or with this external id in the program, is "
+        "registered. See GetCard."
+    ),
+    Reason.CARD_STATUS: (
+        "The card's program does not allow this in the card's status, or a closed card was to be "
+        "opened. See GetCard."
+    ),
+    Reason.CARD_RATE_EXCEEDED: (
+        "The card's PIN was set, changed or revealed as often as its program allows. Wait as "
+        "RetryInfo says."
+    ),
+    Reason.PIN_NOT_SET: "The card has no PIN. Set one.",
+    Reason.PIN_BLOCKED: "The tries of the card's PIN are used up. Use ResetPin or UnblockPin.",
+    Reason.PIN_CHANGED_MEANWHILE: (
+        "Another call set the card's PIN while this one was under way. See GetCard, and call "
+        "again if need be."
+    ),
+    Reason.PIN_NOT_REVEALABLE: (
+        "Nothing is kept that the card's PIN can be had from: its program does not reveal, or did"
+        " not when the PIN was set."
+    ),
+    Reason.CONTROL_TOKEN_REFUSED: (
+        "The control token is unknown, used, expired, replaced by a newer one, of another type or"
+        " another caller's. Issue a new one."
+    ),
+    Reason.SESSION_REFUSED: (
+        "The PIN session is unknown, used, expired, opened elsewhere or out of entries. Create a "
+        "new one."
+    ),
+    Reason.RECIPIENT_KEY_REFUSED: (
+        "The recipient's key is no P-256 public key, or was used before. Make a new one for every"
+        " reveal."
+    ),
+    Reason.REQUEST_ID_REUSED: "The request id was used for another request. Choose a new one.",
+    Reason.REQUEST_IN_PROGRESS: "A request with this id is under way. Retry as RetryInfo says.",
     Reason.PIN_SOURCE_REFUSED: "The PIN source could not be opened.",
     Reason.ENVELOPE_EXPIRED: "The envelope's time has passed. Seal the PIN anew.",
     Reason.ENVELOPE_REPLAYED: "The envelope was used before. Seal the PIN anew.",
@@ -207,6 +272,10 @@ TEXTS: dict[Reason, str] = {
     ),
     Reason.LIMITS_UNAVAILABLE: (
         "The host's table of limits is full or unreadable. Retry as RetryInfo says."
+    ),
+    Reason.STORE_UNAVAILABLE: (
+        "The database is away or busy, and what was asked for may have been done or not. Retry "
+        "with the same request id as RetryInfo says."
     ),
     Reason.INTERNAL: "A fault of this server. Tell the operator the call id.",
 }

@@ -41,6 +41,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """PERMISSION_DENIED. The caller's rows name all that takes part, and not this step."""
     ERROR_REASON_SCHEME_NOT_GRANTED: _ErrorReason.ValueType  # 9
     """PERMISSION_DENIED. The caller's rows for this method do not name this verification scheme or script profile."""
+    ERROR_REASON_PROGRAM_NOT_GRANTED: _ErrorReason.ValueType  # 10
+    """PERMISSION_DENIED. The caller's rows for this method do not name this card program."""
     ERROR_REASON_REQUEST_MALFORMED: _ErrorReason.ValueType  # 16
     """INVALID_ARGUMENT. The message is not a valid encoding of the method's request."""
     ERROR_REASON_REQUEST_INVALID: _ErrorReason.ValueType  # 17
@@ -99,6 +101,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE, with RetryInfo. A host-wide table of limits or nonces is full or unreadable."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 67
     """INTERNAL. A fault of this server; the call id finds it in the log."""
+    ERROR_REASON_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 68
+    """UNAVAILABLE, with RetryInfo. The database is away or busy; what was asked for may have been done or not."""
     ERROR_REASON_KEY_BLOCK_MALFORMED: _ErrorReason.ValueType  # 80
     """INVALID_ARGUMENT. The key block's header, length or optional blocks are not well-formed."""
     ERROR_REASON_KEY_BLOCK_REFUSED: _ErrorReason.ValueType  # 81
@@ -119,6 +123,36 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. The key has enciphered as many blocks as it may: rotate it."""
     ERROR_REASON_KEY_BUSY: _ErrorReason.ValueType  # 89
     """UNAVAILABLE, with RetryInfo. Another change of keys is under way."""
+    ERROR_REASON_PROGRAM_UNKNOWN: _ErrorReason.ValueType  # 96
+    """NOT_FOUND. The configuration has no such card program."""
+    ERROR_REASON_CARD_UNKNOWN: _ErrorReason.ValueType  # 97
+    """NOT_FOUND. No card of a program that the caller's rows name has this id, number or external id."""
+    ERROR_REASON_CARD_AMBIGUOUS: _ErrorReason.ValueType  # 98
+    """FAILED_PRECONDITION. Several cards have this PAN, and no sequence number was given."""
+    ERROR_REASON_CARD_ALREADY_EXISTS: _ErrorReason.ValueType  # 99
+    """ALREADY_EXISTS. A card with this PAN and sequence number, or with this external id, is registered."""
+    ERROR_REASON_CARD_STATUS: _ErrorReason.ValueType  # 100
+    """FAILED_PRECONDITION. The program does not allow this in the card's status, or a closed card was to be opened."""
+    ERROR_REASON_CARD_RATE_EXCEEDED: _ErrorReason.ValueType  # 101
+    """RESOURCE_EXHAUSTED, with RetryInfo. The card's PIN was set, changed or revealed as often as its program allows."""
+    ERROR_REASON_PIN_NOT_SET: _ErrorReason.ValueType  # 102
+    """FAILED_PRECONDITION. The card has no PIN."""
+    ERROR_REASON_PIN_BLOCKED: _ErrorReason.ValueType  # 103
+    """FAILED_PRECONDITION. The tries of the card's PIN are used up."""
+    ERROR_REASON_PIN_CHANGED_MEANWHILE: _ErrorReason.ValueType  # 104
+    """ABORTED. Another call set the card's PIN meanwhile."""
+    ERROR_REASON_PIN_NOT_REVEALABLE: _ErrorReason.ValueType  # 105
+    """FAILED_PRECONDITION. Nothing is kept that the card's PIN can be had from."""
+    ERROR_REASON_CONTROL_TOKEN_REFUSED: _ErrorReason.ValueType  # 106
+    """FAILED_PRECONDITION. The control token is unknown, used, expired, replaced, of another type or another caller's."""
+    ERROR_REASON_SESSION_REFUSED: _ErrorReason.ValueType  # 107
+    """FAILED_PRECONDITION. The PIN session is unknown, used, expired, opened elsewhere or out of entries."""
+    ERROR_REASON_RECIPIENT_KEY_REFUSED: _ErrorReason.ValueType  # 108
+    """INVALID_ARGUMENT. The recipient's key is no P-256 public key, or was used before."""
+    ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 109
+    """FAILED_PRECONDITION. The request id was used for another request."""
+    ERROR_REASON_REQUEST_IN_PROGRESS: _ErrorReason.ValueType  # 110
+    """ABORTED, with RetryInfo. A request with this id is under way."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call was refused. It travels by name, without the ERROR_REASON_ prefix,
@@ -148,6 +182,8 @@ ERROR_REASON_TRANSLATION_NOT_GRANTED: ErrorReason.ValueType  # 8
 """PERMISSION_DENIED. The caller's rows name all that takes part, and not this step."""
 ERROR_REASON_SCHEME_NOT_GRANTED: ErrorReason.ValueType  # 9
 """PERMISSION_DENIED. The caller's rows for this method do not name this verification scheme or script profile."""
+ERROR_REASON_PROGRAM_NOT_GRANTED: ErrorReason.ValueType  # 10
+"""PERMISSION_DENIED. The caller's rows for this method do not name this card program."""
 ERROR_REASON_REQUEST_MALFORMED: ErrorReason.ValueType  # 16
 """INVALID_ARGUMENT. The message is not a valid encoding of the method's request."""
 ERROR_REASON_REQUEST_INVALID: ErrorReason.ValueType  # 17
@@ -206,6 +242,8 @@ ERROR_REASON_LIMITS_UNAVAILABLE: ErrorReason.ValueType  # 66
 """UNAVAILABLE, with RetryInfo. A host-wide table of limits or nonces is full or unreadable."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 67
 """INTERNAL. A fault of this server; the call id finds it in the log."""
+ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 68
+"""UNAVAILABLE, with RetryInfo. The database is away or busy; what was asked for may have been done or not."""
 ERROR_REASON_KEY_BLOCK_MALFORMED: ErrorReason.ValueType  # 80
 """INVALID_ARGUMENT. The key block's header, length or optional blocks are not well-formed."""
 ERROR_REASON_KEY_BLOCK_REFUSED: ErrorReason.ValueType  # 81
@@ -226,4 +264,34 @@ ERROR_REASON_KEY_WORN_OUT: ErrorReason.ValueType  # 88
 """FAILED_PRECONDITION. The key has enciphered as many blocks as it may: rotate it."""
 ERROR_REASON_KEY_BUSY: ErrorReason.ValueType  # 89
 """UNAVAILABLE, with RetryInfo. Another change of keys is under way."""
+ERROR_REASON_PROGRAM_UNKNOWN: ErrorReason.ValueType  # 96
+"""NOT_FOUND. The configuration has no such card program."""
+ERROR_REASON_CARD_UNKNOWN: ErrorReason.ValueType  # 97
+"""NOT_FOUND. No card of a program that the caller's rows name has this id, number or external id."""
+ERROR_REASON_CARD_AMBIGUOUS: ErrorReason.ValueType  # 98
+"""FAILED_PRECONDITION. Several cards have this PAN, and no sequence number was given."""
+ERROR_REASON_CARD_ALREADY_EXISTS: ErrorReason.ValueType  # 99
+"""ALREADY_EXISTS. A card with this PAN and sequence number, or with this external id, is registered."""
+ERROR_REASON_CARD_STATUS: ErrorReason.ValueType  # 100
+"""FAILED_PRECONDITION. The program does not allow this in the card's status, or a closed card was to be opened."""
+ERROR_REASON_CARD_RATE_EXCEEDED: ErrorReason.ValueType  # 101
+"""RESOURCE_EXHAUSTED, with RetryInfo. The card's PIN was set, changed or revealed as often as its program allows."""
+ERROR_REASON_PIN_NOT_SET: ErrorReason.ValueType  # 102
+"""FAILED_PRECONDITION. The card has no PIN."""
+ERROR_REASON_PIN_BLOCKED: ErrorReason.ValueType  # 103
+"""FAILED_PRECONDITION. The tries of the card's PIN are used up."""
+ERROR_REASON_PIN_CHANGED_MEANWHILE: ErrorReason.ValueType  # 104
+"""ABORTED. Another call set the card's PIN meanwhile."""
+ERROR_REASON_PIN_NOT_REVEALABLE: ErrorReason.ValueType  # 105
+"""FAILED_PRECONDITION. Nothing is kept that the card's PIN can be had from."""
+ERROR_REASON_CONTROL_TOKEN_REFUSED: ErrorReason.ValueType  # 106
+"""FAILED_PRECONDITION. The control token is unknown, used, expired, replaced, of another type or another caller's."""
+ERROR_REASON_SESSION_REFUSED: ErrorReason.ValueType  # 107
+"""FAILED_PRECONDITION. The PIN session is unknown, used, expired, opened elsewhere or out of entries."""
+ERROR_REASON_RECIPIENT_KEY_REFUSED: ErrorReason.ValueType  # 108
+"""INVALID_ARGUMENT. The recipient's key is no P-256 public key, or was used before."""
+ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 109
+"""FAILED_PRECONDITION. The request id was used for another request."""
+ERROR_REASON_REQUEST_IN_PROGRESS: ErrorReason.ValueType  # 110
+"""ABORTED, with RetryInfo. A request with this id is under way."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -1,0 +1,1 @@
+"""Tells others what happened: signed messages over HTTP, and where they may go."""
