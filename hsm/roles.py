@@ -234,6 +234,10 @@ _ROLES: Final = (
     _secret(Usage.P0, Family.AES, Mode.E, may=_ENCIPHER, by=_AES),
     _secret(Usage.P0, Family.AES, Mode.D, may=_DECIPHER, by=_AES),
     _secret(Usage.P0, Family.AES, Mode.B, may=_BOTH, by=_AES),
+    # Data at rest. ECB, since the floor above makes of single blocks what no mode of a token gives:
+    # a block bound to its place, without a nonce to repeat or bits to flip. Its construction
+    # enciphers twice, E(T xor E(M)), and ECB is what that is built of (see `stored_pan` there).
+    _secret(Usage.D0, Family.AES, Mode.B, may=_BOTH, by=_AES),
     _pair(Usage.D1, Family.RSA, Mode.D, may=_DECIPHER, by=_OAEP),
     _public(Usage.D1, Family.RSA, Mode.E, may=_ENCIPHER, by=_PARTNER),
     # PIN verification: PVV and IBM 3624 both encipher, whether a value is made or compared.

@@ -19,6 +19,7 @@ class Usage(StrEnum):
     """X9.143 key usage."""
 
     B0 = "B0"
+    D0 = "D0"
     D1 = "D1"
     E0 = "E0"
     E1 = "E1"

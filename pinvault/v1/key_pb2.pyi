@@ -58,6 +58,8 @@ class _KeyUsageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KeyUsage.Val
     """K2: asymmetric key that keys are wrapped under."""
     KEY_USAGE_M1_MAC_ALGORITHM_1: _KeyUsage.ValueType  # 15
     """M1: ISO 9797-1 MAC algorithm 1; here: the MAC variant of a legacy key block protection key."""
+    KEY_USAGE_D0_SYMMETRIC_DATA_ENCRYPTION: _KeyUsage.ValueType  # 16
+    """D0: symmetric key for data encryption; here: the PANs of stored cards."""
 
 class KeyUsage(_KeyUsage, metaclass=_KeyUsageEnumTypeWrapper):
     """What a key may be used for: the key usage codes of ANSI X9.143."""
@@ -93,6 +95,8 @@ KEY_USAGE_K2_ASYMMETRIC_KEY_WRAPPING: KeyUsage.ValueType  # 14
 """K2: asymmetric key that keys are wrapped under."""
 KEY_USAGE_M1_MAC_ALGORITHM_1: KeyUsage.ValueType  # 15
 """M1: ISO 9797-1 MAC algorithm 1; here: the MAC variant of a legacy key block protection key."""
+KEY_USAGE_D0_SYMMETRIC_DATA_ENCRYPTION: KeyUsage.ValueType  # 16
+"""D0: symmetric key for data encryption; here: the PANs of stored cards."""
 Global___KeyUsage: _TypeAlias = KeyUsage  # noqa: Y015
 
 class _KeyBlockVersion:

@@ -49,6 +49,7 @@ IMPORTED = (
     (spec("bdk-256", "B0", "AES_256", "X"), AES_256_VALUE, "2331550BC9"),
     (spec("smc", "E1", "TDES_2KEY", "X"), TDES_VALUE, None),
     (spec("smi", "E2", "TDES_3KEY", "X"), TDES_3KEY_VALUE, None),
+    (spec("data", "D0", "AES_192", "B"), TDES_3KEY_VALUE, None),
     (spec("mac", "M7", "HMAC_SHA256", "G"), HMAC_VALUE, None),
     *((spec(name, "K1", algorithm, mode), value, None) for name, algorithm, mode, value in KBPKS),
     (spec("kbpk-old", "K1", "AES_128", "B", state=DECIPHER_ONLY), AES_VALUE, None),

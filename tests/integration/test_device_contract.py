@@ -29,7 +29,7 @@ def test_known_keys_give_known_answers(device):
     assert device.mac("mac/1", DATA, timeout=5) == hmac.digest(HMAC_VALUE, DATA, "sha256")
 
 
-@pytest.mark.parametrize("key", ["tdes3-b/1", "aes-b/1"])
+@pytest.mark.parametrize("key", ["tdes3-b/1", "aes-b/1", "data/1"])
 def test_deciphering_undoes_enciphering_block_by_block(device, key):
     enciphered = device.encipher(key, DATA, timeout=5)
     assert enciphered == b"".join(

@@ -69,6 +69,7 @@ GENERATED = [
     ("P0", "TDES_2KEY", "E", None),
     ("P0", "TDES_3KEY", "D", None),
     ("P0", "AES_256", "B", None),
+    ("D0", "AES_256", "B", None),
     ("K1", "AES_256", "B", None),
     ("K1", "TDES_3KEY", "E", None),
     ("B0", "AES_128", "X", None),
@@ -214,6 +215,7 @@ WRAPPED = [
     ("P0", "AES_256", "D"),
     ("P0", "TDES_2KEY", "B"),
     ("P0", "TDES_3KEY", "D"),
+    ("D0", "AES_128", "B"),
     ("K1", "AES_256", "D"),
     ("M7", "HMAC_SHA256", "G"),
 ]

@@ -101,6 +101,7 @@ def _keys(location, partner):
         yield provisioning.import_secret(location, wanted, value, check_value=check_value)
     yield provisioning.generate(location, spec("tdes-made", "P0", "TDES_2KEY", "D"))
     yield provisioning.generate(location, spec("aes-b", "P0", "AES_256", "B"))
+    yield provisioning.generate(location, spec("data", "D0", "AES_256", "B"))
     yield provisioning.generate(location, spec("mac", "M7", "HMAC_SHA256", "G"))
     yield provisioning.generate(location, spec("sign", "S0", "EC_P256", "S"))
     yield provisioning.generate(location, spec("seal", "D1", "RSA_2048", "D", jwa="RSA-OAEP"))

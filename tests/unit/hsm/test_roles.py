@@ -142,6 +142,14 @@ def test_a_sealing_key_deciphers_by_oaep_alone():
     assert template[Attribute.ALLOWED_MECHANISMS] == {0x9}
 
 
+def test_data_at_rest_go_both_ways_by_aes_and_nothing_else():
+    assert [key for key in ROLES if key[0] is Usage.D0] == [(Usage.D0, Family.AES, Mode.B)]
+    grant = ROLES[Usage.D0, Family.AES, Mode.B].grants[ObjectClass.SECRET_KEY]
+    assert grant.capabilities == {Attribute.ENCRYPT, Attribute.DECRYPT}
+    assert grant.mechanisms == {int(Mechanism.AES_ECB)}
+    assert grant.unwraps is None
+
+
 def test_pkcs1_v1_5_deciphering_has_no_name():
     with pytest.raises(ValueError, match="no mechanism"):
         invocation(Operation.RSA_DECRYPT, Family.RSA, RsaPadding.PKCS1_V1_5)
