@@ -1,4 +1,4 @@
-"""Cards: by their id, and by a keyed hash of their PAN."""
+"""Cards: by their id, by what their program calls them, and by a keyed hash of their PAN."""
 
 from dataclasses import dataclass, field
 
@@ -13,12 +13,14 @@ from pinvault.store.schema import card
 class Card:
     """A card as it is stored.
 
+    `external_id` is what the program's own systems call it, 1 to 64 characters;
     `pan_index` is a keyed hash of the PAN, 32 bytes; `pan_cipher` the PAN under the key `pan_key`,
     written name/version; `sequence_number` 2 or 3 digits; `expiry` YYMM; times in microseconds UTC.
     """
 
     id: str
     program: str
+    external_id: str | None
     pan_index: bytes = field(repr=False)
     pan_cipher: bytes = field(repr=False)
     pan_key: str
@@ -33,6 +35,9 @@ class Card:
 _CARD = columns(card, Card)
 _INSERT = insert(card).on_conflict_do_nothing().returning(card.c.id)
 _GET = select(*_CARD).where(card.c.id == bindparam("card_id"))
+_WITH_EXTERNAL_ID = select(*_CARD).where(
+    card.c.program == bindparam("of_program"), card.c.external_id == bindparam("external")
+)
 _WITH_PAN = (
     select(*_CARD)
     .where(card.c.pan_index == bindparam("pan_index"))
@@ -53,7 +58,10 @@ _SET_STATUS = (
 
 
 def insert_card(db: Connection, new: Card) -> bool:
-    """Add a card; False, and nothing done, if its id or its PAN and sequence number are there."""
+    """Add a card; False, and nothing done, if one like it is there.
+
+    Alike are those of one id, of one PAN and sequence number, or of one program and external id.
+    """
     values = {column.name: getattr(new, column.name) for column in _CARD}
     return db.scalar(_INSERT, values) is not None
 
@@ -61,6 +69,12 @@ def insert_card(db: Connection, new: Card) -> bool:
 def get_card(db: Connection, card_id: str) -> Card | None:
     """Give the card, if there is one."""
     return one(db.execute(_GET, {"card_id": card_id}), Card)
+
+
+def card_with_external_id(db: Connection, program: str, external_id: str) -> Card | None:
+    """Give the card that its program's own systems call so, if there is one."""
+    values = {"of_program": program, "external": external_id}
+    return one(db.execute(_WITH_EXTERNAL_ID, values), Card)
 
 
 def cards_with_pan(db: Connection, pan_index: bytes) -> tuple[Card, ...]:

@@ -63,6 +63,7 @@ _BEGIN = _INSERT.on_conflict_do_update(
     where=_row.expires_at <= bindparam("now"),
 ).returning(_row.attempt)
 _GET = select(_row.fingerprint, _row.answer).where(*_KEY)
+_RECALL = _GET.where(_row.expires_at > bindparam("now"))
 _FINISH = (
     update(idempotency)
     .where(*_IN_FLIGHT)
@@ -83,6 +84,12 @@ def begin(
     # The statement above locked the row that it left alone, so it is still there.
     found = db.execute(_GET, _of(key)).one()
     return Known(found.fingerprint == fingerprint, found.answer)
+
+
+def recall(db: Connection, key: IdempotencyKey, *, fingerprint: bytes, now: int) -> Known | None:
+    """Tell how the key stands, and take nothing; None if it was not used."""
+    found = db.execute(_RECALL, _of(key) | {"now": now}).one_or_none()
+    return None if found is None else Known(found.fingerprint == fingerprint, found.answer)
 
 
 def finish(

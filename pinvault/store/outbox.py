@@ -7,12 +7,16 @@ Rules:
 - `next_at` is when something is due: a pending message's delivery, a delivered one's removal.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Literal
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, tuple_, update
 
-from pinvault.store.rows import columns, every
+from pinvault.store.rows import columns, every, one
 from pinvault.store.schema import outbox
+
+State = Literal["pending", "delivered", "dead"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,15 +27,27 @@ class Message:
     endpoint: str
     type: str
     card_id: str
-    body: str
+    body: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredMessage(Message):
-    """A message and how often it was claimed; time in microseconds UTC."""
+    """A message, how often it was claimed, and how it stands; times in microseconds UTC."""
 
     created_at: int
     attempts: int
+    state: State
+    next_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """How many messages wait, of these are due now, and are dead; since when the oldest is due."""
+
+    pending: int
+    due: int
+    dead: int
+    oldest_due_at: int | None
 
 
 _MESSAGE = columns(outbox, StoredMessage)
@@ -39,6 +55,7 @@ _ADD = insert(outbox)
 _DUE = (
     select(outbox.c.id)
     .where(outbox.c.state == "pending", outbox.c.next_at <= bindparam("now"))
+    .where(outbox.c.endpoint.not_in(bindparam("past", expanding=True)))
     .order_by(outbox.c.next_at)
     .limit(bindparam("count"))
     .with_for_update(skip_locked=True)  # SQLite has one writer at a time, and leaves this out
@@ -60,11 +77,23 @@ _SETTLE = (
     .values(state=bindparam("new_state"), next_at=bindparam("new_next_at"))
     .returning(outbox.c.id)
 )
-_DEAD = (
+_GET = select(*_MESSAGE).where(outbox.c.id == bindparam("message"))
+_PAGE = (
     select(*_MESSAGE)
-    .where(outbox.c.state == "dead")
-    .order_by(outbox.c.next_at)
+    .where(
+        outbox.c.state == bindparam("of_state"),
+        tuple_(outbox.c.next_at, outbox.c.id) > tuple_(bindparam("next"), bindparam("last")),
+    )
+    .order_by(outbox.c.next_at, outbox.c.id)
     .limit(bindparam("count"))
+)
+_PENDING = outbox.c.state == "pending"
+_IS_DUE = (_PENDING, outbox.c.next_at <= bindparam("now"))
+_QUEUE = select(
+    select(func.count()).where(_PENDING).scalar_subquery(),
+    select(func.count()).where(*_IS_DUE).scalar_subquery(),
+    select(func.count()).where(outbox.c.state == "dead").scalar_subquery(),
+    select(func.min(outbox.c.next_at)).where(*_IS_DUE).scalar_subquery(),
 )
 _RESEND = (
     update(outbox)
@@ -80,9 +109,15 @@ def add(db: Connection, message: Message, *, now: int) -> None:
     db.execute(_ADD, asdict(message) | states)
 
 
-def claim(db: Connection, *, now: int, until: int, count: int) -> tuple[StoredMessage, ...]:
-    """Take at most `count` messages that are due, to be settled before `until`."""
-    return every(db.execute(_CLAIM, {"now": now, "until": until, "count": count}), StoredMessage)
+def claim(
+    db: Connection, *, now: int, until: int, count: int, past: Sequence[str] = ()
+) -> tuple[StoredMessage, ...]:
+    """Take at most `count` messages that are due, to be settled before `until`.
+
+    Those for the endpoints `past` are passed by.
+    """
+    values = {"now": now, "until": until, "count": count, "past": list(past)}
+    return every(db.execute(_CLAIM, values), StoredMessage)
 
 
 def delivered(db: Connection, message: str, *, attempt: int, keep_until: int) -> bool:
@@ -100,9 +135,23 @@ def give_up(db: Connection, message: str, *, attempt: int, now: int) -> bool:
     return _settle(db, message, attempt, "dead", now)
 
 
-def dead(db: Connection, *, count: int) -> tuple[StoredMessage, ...]:
-    """Give the messages that died first."""
-    return every(db.execute(_DEAD, {"count": count}), StoredMessage)
+def queue(db: Connection, *, now: int) -> Queue:
+    """Tell how long the queue is; looks at every message that waits."""
+    return Queue(*db.execute(_QUEUE, {"now": now}).one())
+
+
+def get(db: Connection, message: str) -> StoredMessage | None:
+    """Give the message, if it is still there."""
+    return one(db.execute(_GET, {"message": message}), StoredMessage)
+
+
+def page(
+    db: Connection, *, state: State, after: StoredMessage | None, count: int
+) -> tuple[StoredMessage, ...]:
+    """Give the next messages in a state, by `next_at`; begin after None."""
+    place = {"next": -1, "last": ""} if after is None else {"next": after.next_at, "last": after.id}
+    values = place | {"of_state": state, "count": count}
+    return every(db.execute(_PAGE, values), StoredMessage)
 
 
 def resend(db: Connection, message: str, *, now: int) -> bool:

@@ -5,10 +5,14 @@ Rules:
   `put_pin` names the generation that it replaces.
 - A try is counted, and committed, before the PIN is compared, in one statement that knows the
   limit: a crash costs a try and never gives one.
-- What happens to tries of one generation does not touch the next.
+- Tries come in rounds: when all of them are given back, for the right PIN, for a new one or by
+  hand, another round begins. A try of a round before is neither given back nor blocked for: it
+  would be another's try that came back, and a free one for who guesses.
+- Only a PIN whose tries are all used is blocked, so that tries which were given back are not lost.
 """
 
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -35,13 +39,19 @@ class PinMaterial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredPin(PinMaterial):
-    """A card's PIN; times in microseconds UTC, generations counted from 1."""
+    """A card's PIN; times in microseconds UTC, generations counted from 1.
+
+    `tried_at` is when the newest try of this generation was counted; `try_round` numbers the rounds
+    of tries from 1, through all generations.
+    """
 
     card_id: str
     set_at: int
     tries_used: int
+    tried_at: int | None
     blocked_at: int | None
     generation: int
+    try_round: int
 
 
 NO_PIN = 0
@@ -51,6 +61,8 @@ _PIN = columns(pin, StoredPin)
 _MATERIAL = [f.name for f in fields(PinMaterial)]
 _OF_CARD = pin.c.card_id == bindparam("of_card")
 _OF_GENERATION = pin.c.generation == bindparam("of_generation")
+_OF_ROUND = pin.c.try_round == bindparam("of_try_round")
+_NEXT_ROUND: dict[str, Any] = {"tries_used": 0, "try_round": pin.c.try_round + 1}
 
 _GET = select(*_PIN).where(_OF_CARD)
 _FIRST = insert(pin).on_conflict_do_nothing().returning(pin.c.card_id)
@@ -59,35 +71,46 @@ _NEXT = (
     .where(_OF_CARD, _OF_GENERATION)
     .values(
         **{name: bindparam(name) for name in (*_MATERIAL, "set_at")},
-        tries_used=0,
+        **_NEXT_ROUND,
+        tried_at=None,
         generation=pin.c.generation + 1,
     )
     .returning(pin.c.card_id)
 )
+_NEXT_UNBLOCKED = _NEXT.values(blocked_at=None)
 _COUNT_TRY = (
     update(pin)
     .where(_OF_CARD, pin.c.tries_used < bindparam("limit"), pin.c.blocked_at.is_(None))
-    .values(tries_used=pin.c.tries_used + 1)
+    .values(tries_used=pin.c.tries_used + 1, tried_at=bindparam("now"))
     .returning(*_PIN)
 )
 _GIVE_BACK = (
     update(pin)
-    .where(_OF_CARD, _OF_GENERATION, pin.c.tries_used > 0)
+    .where(_OF_CARD, _OF_ROUND, pin.c.tries_used > 0)
     .values(tries_used=pin.c.tries_used - 1)
     .returning(pin.c.card_id)
 )
 _CLEAR_TRIES = (
-    update(pin).where(_OF_CARD, _OF_GENERATION).values(tries_used=0).returning(pin.c.card_id)
+    update(pin).where(_OF_CARD, _OF_GENERATION).values(**_NEXT_ROUND).returning(pin.c.card_id)
 )
 _BLOCK = (
     update(pin)
-    .where(_OF_CARD, pin.c.blocked_at.is_(None))
+    .where(
+        _OF_CARD,
+        _OF_ROUND,
+        pin.c.tries_used >= bindparam("limit"),
+        pin.c.blocked_at.is_(None),
+    )
     .values(blocked_at=bindparam("now"))
     .returning(pin.c.card_id)
 )
 _UNBLOCK = (
-    update(pin).where(_OF_CARD).values(tries_used=0, blocked_at=None).returning(pin.c.card_id)
+    update(pin)
+    .where(_OF_CARD, pin.c.blocked_at.is_not(None))
+    .values(**_NEXT_ROUND, blocked_at=None)
+    .returning(pin.c.card_id)
 )
+_FORGET_TRIES = update(pin).where(_OF_CARD, pin.c.blocked_at.is_(None)).values(**_NEXT_ROUND)
 
 
 def get_pin(db: Connection, card_id: str) -> StoredPin | None:
@@ -96,28 +119,39 @@ def get_pin(db: Connection, card_id: str) -> StoredPin | None:
 
 
 def put_pin(
-    db: Connection, card_id: str, material: PinMaterial, *, replaces: int, now: int
+    db: Connection,
+    card_id: str,
+    material: PinMaterial,
+    *,
+    replaces: int,
+    now: int,
+    unblocks: bool = False,
 ) -> bool:
     """Set the card's PIN, as the generation after `replaces`; False if that is not the present one.
 
-    `replaces` is NO_PIN for a first PIN. All tries are there again; a block stays.
+    `replaces` is NO_PIN for a first PIN. All tries are there again; a block stays unless the new
+    PIN `unblocks`.
     """
     values = {name: getattr(material, name) for name in _MATERIAL} | {"set_at": now}
     if replaces == NO_PIN:
-        values |= {"card_id": card_id, "tries_used": 0, "generation": 1}
+        values |= {"card_id": card_id, "tries_used": 0, "generation": 1, "try_round": 1}
         return db.scalar(_FIRST, values) is not None
     values |= {"of_card": card_id, "of_generation": replaces}
-    return db.scalar(_NEXT, values) is not None
+    return db.scalar(_NEXT_UNBLOCKED if unblocks else _NEXT, values) is not None
 
 
-def count_try(db: Connection, card_id: str, *, limit: int) -> StoredPin | None:
+def count_try(db: Connection, card_id: str, *, limit: int, now: int) -> StoredPin | None:
     """Use one of `limit` tries and give the PIN to compare; None if there is no try, or no PIN."""
-    return one(db.execute(_COUNT_TRY, {"of_card": card_id, "limit": limit}), StoredPin)
+    values = {"of_card": card_id, "limit": limit, "now": now}
+    return one(db.execute(_COUNT_TRY, values), StoredPin)
 
 
-def give_back(db: Connection, card_id: str, *, generation: int) -> bool:
-    """Take back one counted try that nothing was compared in; False if there is none."""
-    values = {"of_card": card_id, "of_generation": generation}
+def give_back(db: Connection, card_id: str, *, try_round: int) -> bool:
+    """Take back a try that was counted in a round, and nothing was compared in.
+
+    False if it came back with the whole round.
+    """
+    values = {"of_card": card_id, "of_try_round": try_round}
     return db.scalar(_GIVE_BACK, values) is not None
 
 
@@ -127,11 +161,18 @@ def clear_tries(db: Connection, card_id: str, *, generation: int) -> bool:
     return db.scalar(_CLEAR_TRIES, values) is not None
 
 
-def block(db: Connection, card_id: str, *, now: int) -> bool:
-    """Let no more tries count, whatever is left; False if it is so already, or there is no PIN."""
-    return db.scalar(_BLOCK, {"of_card": card_id, "now": now}) is not None
+def block(db: Connection, card_id: str, *, try_round: int, limit: int, now: int) -> bool:
+    """Let no more tries count, now that all are used, whatever the limit may become.
+
+    False if a try is left, if it is so already, or if another round has begun.
+    """
+    values = {"of_card": card_id, "of_try_round": try_round, "limit": limit, "now": now}
+    return db.scalar(_BLOCK, values) is not None
 
 
 def unblock(db: Connection, card_id: str) -> bool:
-    """Lift a block and give all tries back; False if there is no PIN."""
-    return db.scalar(_UNBLOCK, {"of_card": card_id}) is not None
+    """Give all tries back, and lift a block; True if there was one."""
+    was_blocked = db.scalar(_UNBLOCK, {"of_card": card_id}) is not None
+    if not was_blocked:
+        db.execute(_FORGET_TRIES, {"of_card": card_id})
+    return was_blocked

@@ -18,15 +18,16 @@ from sqlalchemy import (
     Column,
     Connection,
     LargeBinary,
+    Select,
     Text,
     Update,
     bindparam,
     column,
     func,
-    insert,
     select,
     update,
 )
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.types import TypeEngine
 
 from pinvault.store.place import POSTGRESQL
@@ -70,6 +71,22 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class PanRow(Row):
+    """An enciphered PAN as it was read, and its keyed hash."""
+
+    pan_index: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PinRow(Row):
+    """A ciphertext of a PIN, and the PAN of its card: enciphered, its key, and its keyed hash."""
+
+    pan_cipher: bytes = field(repr=False)
+    pan_key: str
+    pan_index: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """How far a job is: chunks in all, chunks done, and rows changed in these."""
 
@@ -80,7 +97,8 @@ class Progress:
 
 _chunk = reencrypt_chunk.c
 _CHUNK = columns(reencrypt_chunk, Chunk)
-_ADD = insert(reencrypt_chunk)
+# None for a chunk that another planned at the same time.
+_ADD = insert(reencrypt_chunk).on_conflict_do_nothing().returning(_chunk.first_id)
 _PLANNED = select(func.max(_chunk.last_id)).where(_chunk.job == bindparam("of_job"))
 _DUE = (
     select(_chunk.first_id)
@@ -134,17 +152,17 @@ def plan(db: Connection, job: str, target: Ciphertext, *, size: int) -> int:
     """Cut the rows that no chunk of the job holds into chunks of `size`; give how many."""
     last: str = db.scalar(_PLANNED, {"of_job": job}) or ""
     added = 0
-    while ids := _range_after(db, target, last, size):
+    while ids := range_after(db, target, last, size=size):
         first, last = ids
         chunk = {"job": job, "first_id": first, "last_id": last, "attempt": 0}
-        db.execute(_ADD, chunk | {"claimed_until": 0, "changed": 0})
-        added += 1
+        added += db.scalar(_ADD, chunk | {"claimed_until": 0, "changed": 0}) is not None
     return added
 
 
-def _range_after(
-    db: Connection, target: Ciphertext, after: str, size: int
+def range_after(
+    db: Connection, target: Ciphertext, after: str, *, size: int
 ) -> tuple[str, str] | None:
+    """Give the first and the last id of the next `size` rows; None when there are no more."""
     ids = select(target.id).where(target.id > after).order_by(target.id).limit(size).subquery()
     first, last = db.execute(select(func.min(ids.c[0]), func.max(ids.c[0]))).one()
     return None if first is None else (first, last)
@@ -158,12 +176,31 @@ def claim(db: Connection, job: str, *, worker: str, now: int, until: int) -> Chu
 
 def rows_of(db: Connection, chunk: Chunk, target: Ciphertext, *, present: str) -> list[Row]:
     """Give the chunk's rows that are not under the present key."""
-    found = db.execute(
+    return [Row(*row) for row in db.execute(_rows(chunk, target, present))]
+
+
+def pan_rows_of(db: Connection, chunk: Chunk, *, present: str) -> list[PanRow]:
+    """Give the same of the PANs, with their keyed hashes."""
+    pans = _rows(chunk, CIPHERTEXTS["card.pan"], present).add_columns(card.c.pan_index)
+    return [PanRow(*row) for row in db.execute(pans)]
+
+
+def pin_rows_of(db: Connection, chunk: Chunk, target: Ciphertext, *, present: str) -> list[PinRow]:
+    """Give the same of a column of `pin`, with the PANs of the cards."""
+    with_pans = (
+        _rows(chunk, target, present)
+        .join(card, card.c.id == pin.c.card_id)
+        .add_columns(card.c.pan_cipher, card.c.pan_key, card.c.pan_index)
+    )
+    return [PinRow(*row) for row in db.execute(with_pans)]
+
+
+def _rows(chunk: Chunk, target: Ciphertext, present: str) -> Select[Any]:
+    return (
         select(target.id, target.data, target.key)
         .where(target.id >= chunk.first_id, target.id <= chunk.last_id, target.key != present)
         .order_by(target.id)
     )
-    return [Row(*row) for row in found]
 
 
 def write_back(
@@ -207,3 +244,9 @@ def rows_left(db: Connection, target: Ciphertext, *, present: str) -> bool:
     """Tell whether any row is not under the present key; looks at all rows to say no."""
     other = select(target.id).where(target.key != present).limit(1)
     return db.scalar(other) is not None
+
+
+def rows_by_key(db: Connection, target: Ciphertext) -> dict[str, int]:
+    """Count the rows under each key; looks at all of them."""
+    counted = select(target.key, func.count()).where(target.key.is_not(None)).group_by(target.key)
+    return dict(db.execute(counted.order_by(target.key)).all())

@@ -68,6 +68,7 @@ card = Table(
     metadata,
     Column("id", _WORD, primary_key=True),
     _needed("program", _WORD),
+    Column("external_id", _WORD),
     _needed("pan_index", _BYTES),
     _needed("pan_cipher", _BYTES),
     _needed("pan_key", _WORD),
@@ -79,7 +80,9 @@ card = Table(
     _needed("changed_at", _INT),
     # A PAN may be on several cards, which their sequence numbers tell apart (EMV, tag 5F34).
     UniqueConstraint("pan_index", "sequence_number"),
-    *_lengths(id=_ID, program=_NAME, pan_index=_HASH, pan_cipher=(1, 1024), pan_key=_NAME),
+    UniqueConstraint("program", "external_id"),
+    *_lengths(id=_ID, program=_NAME, external_id=(1, 64)),
+    *_lengths(pan_index=_HASH, pan_cipher=(1, 1024), pan_key=_NAME),
     *_lengths(last_four=(4, 4), sequence_number=(2, 3), expiry=(4, 4), status=(1, 16)),
     **_FORM,
 )
@@ -96,13 +99,17 @@ pin = Table(
     Column("reveal_key", _WORD),
     _needed("set_at", _INT),
     _needed("tries_used", _INT),
+    Column("tried_at", _INT),
     Column("blocked_at", _INT),
     _needed("generation", _INT),
+    _needed("try_round", _INT),
     *_lengths(method=_NAME, value=(1, 16), reference=(1, 1024), reference_key=_NAME),
     *_lengths(reveal=(1, 1024), reveal_key=_NAME),
     CheckConstraint("(reference IS NULL) = (reference_key IS NULL)", name="reference_has_key"),
     CheckConstraint("(reveal IS NULL) = (reveal_key IS NULL)", name="reveal_has_key"),
-    CheckConstraint("tries_used >= 0 AND generation >= 1", name="counts"),
+    CheckConstraint(
+        "tries_used >= 0 AND generation >= 1 AND try_round >= generation", name="counts"
+    ),
     **_FORM,
 )
 
@@ -166,7 +173,7 @@ outbox = Table(
     _needed("attempts", _INT),
     _needed("state", _WORD),
     _needed("next_at", _INT),
-    Index(None, "state", "next_at"),
+    Index(None, "state", "next_at", "id"),
     CheckConstraint("state IN ('pending', 'delivered', 'dead')", name="state"),
     *_lengths(id=_ID, endpoint=_NAME, type=_NAME, card_id=_ID),
     **_FORM,

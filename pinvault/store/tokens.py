@@ -3,7 +3,7 @@
 Only a token's hash is kept, 32 bytes; a token is random, so a plain hash tells nothing of it.
 """
 
-from sqlalchemy import Connection, bindparam, update
+from sqlalchemy import Connection, bindparam, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from pinvault.store.schema import control_token
@@ -19,15 +19,17 @@ _ISSUE = _INSERT.on_conflict_do_update(
         "redeemed_at": None,
     },
 )
+_GOOD = (
+    control_token.c.token_hash == bindparam("hash"),
+    control_token.c.kind == bindparam("of_kind"),
+    control_token.c.caller == bindparam("by"),
+    control_token.c.expires_at > bindparam("now"),
+    control_token.c.redeemed_at.is_(None),
+)
+_FIND = select(control_token.c.card_id).where(*_GOOD)
 _REDEEM = (
     update(control_token)
-    .where(
-        control_token.c.token_hash == bindparam("hash"),
-        control_token.c.kind == bindparam("of_kind"),
-        control_token.c.caller == bindparam("by"),
-        control_token.c.expires_at > bindparam("now"),
-        control_token.c.redeemed_at.is_(None),
-    )
+    .where(*_GOOD)
     .values(redeemed_at=bindparam("now"))
     .returning(control_token.c.card_id)
 )
@@ -49,6 +51,13 @@ def issue(
     """
     values = {"card_id": card_id, "kind": kind, "token_hash": token_hash, "caller": caller}
     db.execute(_ISSUE, values | {"issued_at": now, "expires_at": expires_at})
+
+
+def find(db: Connection, *, token_hash: bytes, kind: str, caller: str, now: int) -> str | None:
+    """Give the card of a token that could be redeemed now, and leave it; None as `redeem`."""
+    values = {"hash": token_hash, "of_kind": kind, "by": caller, "now": now}
+    card_id: str | None = db.scalar(_FIND, values)
+    return card_id
 
 
 def redeem(db: Connection, *, token_hash: bytes, kind: str, caller: str, now: int) -> str | None:

@@ -22,11 +22,20 @@ def hashed(word: str) -> bytes:
     return hashlib.sha256(word.encode()).digest()
 
 
-def card(card_id: str, *, pan: str = "", sequence_number: str = "01", status: str = "A") -> Card:
+def card(
+    card_id: str,
+    *,
+    pan: str = "",
+    sequence_number: str = "01",
+    status: str = "A",
+    program: str = "debit",
+    external_id: str | None = None,
+) -> Card:
     """A card whose PAN is as good as its id, unless one is given."""
     return Card(
         id=card_id,
-        program="debit",
+        program=program,
+        external_id=external_id,
         pan_index=hashed(pan or card_id),
         pan_cipher=b"enciphered",
         pan_key="storage/1",

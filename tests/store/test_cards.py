@@ -1,4 +1,4 @@
-"""Cards: added once, found by id and by PAN, walked in order and in little memory."""
+"""Cards: added once, found by id, PAN and external id, walked in order and in little memory."""
 
 import tracemalloc
 
@@ -56,6 +56,38 @@ def test_an_id_and_a_pan_with_its_sequence_number_are_there_once(
     assert write(store, cards.insert_card, new) == is_new
     found = read(store, cards.cards_with_pan, hashed(pan))
     assert (new in found) == (is_new or new == card("a", pan="one"))
+
+
+@pytest.mark.parametrize(
+    ("program", "external_id", "is_new"),
+    [
+        ("debit", "one", False),
+        ("debit", "One", True),
+        ("debit", "two", True),
+        ("credit", "one", True),
+        ("debit", None, True),
+    ],
+)
+def test_an_external_id_is_there_once_in_a_program(
+    store: Store, program: str, external_id: str | None, is_new: bool
+) -> None:
+    write(store, cards.insert_card, card("a", external_id="one"))
+    write(store, cards.insert_card, card("b"))  # as are many without one
+    new = card("c", program=program, external_id=external_id)
+    assert write(store, cards.insert_card, new) == is_new
+    assert read(store, cards.get_card, "c") == (new if is_new else None)
+    if external_id is not None:
+        found = read(store, cards.card_with_external_id, program, external_id)
+        assert found == (new if is_new else card("a", external_id="one"))
+
+
+def test_a_card_is_found_by_its_external_id_alone_in_its_program(store: Store) -> None:
+    with store.write() as db:
+        for number, external_id in enumerate(("one", "two", None)):
+            assert cards.insert_card(db, card(str(number), external_id=external_id))
+    assert read(store, cards.card_with_external_id, "debit", "two") == card("1", external_id="two")
+    for program, external_id in (("credit", "two"), ("debit", "three"), ("debit", "")):
+        assert read(store, cards.card_with_external_id, program, external_id) is None
 
 
 def test_the_cards_of_a_pan_come_by_sequence_number(store: Store) -> None:

@@ -5,7 +5,7 @@ from sqlalchemy import Connection
 
 from pinvault.store import Store, idempotency
 from pinvault.store.idempotency import Begun, IdempotencyKey, Known
-from tests.store.samples import NOW, SECOND, hashed, write
+from tests.store.samples import NOW, SECOND, hashed, read, write
 
 KEY = IdempotencyKey(caller="bank", method="SetPin", key="42")
 LEASE = NOW + 30 * SECOND
@@ -22,6 +22,22 @@ def begin(
 def finish(store: Store, attempt: int, answer: bytes = b"answer") -> bool:
     values = {"attempt": attempt, "answer": answer, "keep_until": KEEP}
     return write(store, idempotency.finish, KEY, **values)
+
+
+def recall(store: Store, *, word: str = "request", now: int = NOW) -> Known | None:
+    return read(store, idempotency.recall, KEY, fingerprint=hashed(word), now=now)
+
+
+def test_a_key_is_recalled_as_it_would_be_met_and_not_taken(store: Store) -> None:
+    assert recall(store) is None
+    assert begin(store) == Begun(1)
+    assert recall(store) == Known(is_same_request=True, answer=None)
+    assert recall(store, now=LEASE) is None
+    assert finish(store, 1)
+    assert recall(store, now=LEASE) == Known(is_same_request=True, answer=b"answer")
+    assert recall(store, word="other") == Known(is_same_request=False, answer=b"answer")
+    assert recall(store, now=KEEP) is None
+    assert begin(store, now=KEEP) == Begun(2)
 
 
 @pytest.mark.parametrize("answer", [b"answer", b""])

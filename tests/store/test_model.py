@@ -28,7 +28,13 @@ class ModelPin:
     number: int
     generation: int = 1
     tries: int = 0
+    tried_at: int | None = None
     blocked: bool = False
+    round: int = 1
+
+    def begin_round(self) -> None:
+        self.tries = 0
+        self.round += 1
 
 
 @dataclass
@@ -55,33 +61,44 @@ class PinsAndTokens(RuleBasedStateMachine):
         self.model = Model()
         self.words = 0
 
-    @rule(card=each_card, replaces=generations, number=st.integers(0, 9999))
-    def put(self, card: str, replaces: int, number: int) -> None:
+    @rule(
+        card=each_card,
+        replaces=generations,
+        number=st.integers(0, 9999),
+        unblocks=st.booleans(),
+    )
+    def put(self, card: str, replaces: int, number: int, unblocks: bool) -> None:
         known = self.model.pins.get(card)
         due = replaces == (known.generation if known else pins.NO_PIN)
-        values = {"replaces": replaces, "now": NOW}
+        values = {"replaces": replaces, "now": NOW, "unblocks": unblocks}
         assert write(self.store, pins.put_pin, card, material(number), **values) == due
         if due:
-            blocked = known is not None and known.blocked
-            self.model.pins[card] = ModelPin(number, replaces + 1, blocked=blocked)
+            blocked = known is not None and known.blocked and not unblocks
+            number_of_round = known.round + 1 if known else 1
+            self.model.pins[card] = ModelPin(
+                number, replaces + 1, blocked=blocked, round=number_of_round
+            )
 
-    @rule(card=each_card)
-    def count_try(self, card: str) -> None:
+    @rule(card=each_card, now=moments)
+    def count_try(self, card: str, now: int) -> None:
         known = self.model.pins.get(card)
-        counted = write(self.store, pins.count_try, card, limit=LIMIT)
+        counted = write(self.store, pins.count_try, card, limit=LIMIT, now=now)
         if known is None or known.blocked or known.tries >= LIMIT:
             assert counted is None
         else:
             known.tries += 1
+            known.tried_at = now
             assert counted is not None
             assert counted.tries_used == known.tries
+            assert counted.try_round == known.round
             assert counted.value == f"{known.number:04}"
 
-    @rule(card=each_card, generation=generations)
-    def give_back(self, card: str, generation: int) -> None:
+    @rule(card=each_card, ago=st.integers(0, 1))
+    def give_back(self, card: str, ago: int) -> None:
         known = self.model.pins.get(card)
-        due = known is not None and known.generation == generation and known.tries > 0
-        assert write(self.store, pins.give_back, card, generation=generation) == due
+        due = known is not None and ago == 0 and known.tries > 0
+        try_round = known.round - ago if known else 1
+        assert write(self.store, pins.give_back, card, try_round=try_round) == due
         if known is not None and due:
             known.tries -= 1
 
@@ -91,22 +108,34 @@ class PinsAndTokens(RuleBasedStateMachine):
         due = known is not None and known.generation == generation
         assert write(self.store, pins.clear_tries, card, generation=generation) == due
         if known is not None and due:
-            known.tries = 0
+            known.begin_round()
+
+    @rule(card=each_card, ago=st.integers(0, 1))
+    def block(self, card: str, ago: int) -> None:
+        known = self.model.pins.get(card)
+        due = known is not None and ago == 0 and known.tries >= LIMIT and not known.blocked
+        try_round = known.round - ago if known else 1
+        values = {"try_round": try_round, "limit": LIMIT, "now": NOW}
+        assert write(self.store, pins.block, card, **values) == due
+        if known is not None and due:
+            known.blocked = True
 
     @rule(card=each_card)
-    def block(self, card: str) -> None:
-        known = self.model.pins.get(card)
-        due = known is not None and not known.blocked
-        assert write(self.store, pins.block, card, now=NOW) == due
-        if known is not None:
-            known.blocked = True
+    def use_all_tries_and_block(self, card: str) -> None:
+        """What else would be rare in a random walk."""
+        for _ in range(LIMIT):
+            self.count_try(card, NOW)
+        if card in self.model.pins:
+            self.block(card, ago=0)
 
     @rule(card=each_card)
     def unblock(self, card: str) -> None:
         known = self.model.pins.get(card)
-        assert write(self.store, pins.unblock, card) == (known is not None)
+        due = known is not None and known.blocked
+        assert write(self.store, pins.unblock, card) == due
         if known is not None:
-            known.blocked, known.tries = False, 0
+            known.blocked = False
+            known.begin_round()
 
     @rule(card=each_card, kind=each_kind, caller=each_caller, expires_at=moments)
     def issue(self, card: str, kind: str, caller: str, expires_at: int) -> None:
@@ -120,13 +149,14 @@ class PinsAndTokens(RuleBasedStateMachine):
     def redeem(self, back: int, kind: str, caller: str, now: int) -> None:
         word = str(self.words - back)
         values = {"token_hash": hashed(word), "kind": kind, "caller": caller, "now": now}
+        found = read(self.store, tokens.find, **values)
         redeemed = write(self.store, tokens.redeem, **values)
         expected = None
         for (card, of_kind), token in self.model.tokens.items():
             fits = token.word == word and of_kind == kind and token.caller == caller
             if fits and token.expires_at > now and not token.redeemed:
                 expected, token.redeemed = card, True
-        assert redeemed == expected
+        assert found == redeemed == expected
 
     @invariant()
     def agrees(self) -> None:
@@ -136,6 +166,8 @@ class PinsAndTokens(RuleBasedStateMachine):
             if known is not None and stored is not None:
                 assert stored.generation == known.generation
                 assert stored.tries_used == known.tries
+                assert stored.try_round == known.round
+                assert stored.tried_at == known.tried_at
                 assert (stored.blocked_at is not None) == known.blocked
                 assert stored.value == f"{known.number:04}"
 

@@ -28,6 +28,7 @@ MANY = {"card", "pin", "outbox"}
 KEY = IdempotencyKey(caller="bank", method="SetPin", key="42")
 LEASE = NOW + 30 * SECOND
 PAN = reencrypt.CIPHERTEXTS["card.pan"]
+REFERENCE = reencrypt.CIPHERTEXTS["pin.reference"]
 
 NUMBERS = {
     "sqlite": "WITH RECURSIVE numbers(n) AS"
@@ -39,12 +40,14 @@ HASH = {
     "postgresql": "decode(lpad(n::text, 64, '0'), 'hex')",
 }
 FILLS = {
-    "card": "'n' || n, 'debit', {hash}, {hash}, 'storage/1', '1234', '01', '3012', 'A', 0, 0",
-    "pin": "'n' || n, 'pvv', '1234', NULL, NULL, NULL, NULL, 0, 0, NULL, 1",
+    "card": "'n' || n, 'debit', 'x' || n, {hash}, {hash}, 'storage/1', '1234', '01', '3012', 'A',"
+    " 0, 0",
+    "pin": "'n' || n, 'block', NULL, {hash}, 'storage/1', NULL, NULL, 0, 0, NULL, NULL, 1, 1",
     "control_token": "'n' || n, 'SET_PIN', {hash}, 'bank', 0, {now} + n, NULL",
     "pin_session": "'n' || n, {hash}, NULL, 'n' || n, 'set', 'bank', '', 0, {now} + n, NULL, NULL",
     "idempotency": "'bank', 'SetPin', 'n' || n, {hash}, 1, NULL, 0, {now} + n",
-    "outbox": "'n' || n, 'core', 'pin.set', 'n' || n, '{{}}', 0, 0, 'pending', {now} + n",
+    "outbox": "'n' || n, 'core', 'pin.set', 'n' || n, '{{}}', 0, 0, CASE WHEN n < 2000"
+    " THEN 'pending' WHEN n < 3000 THEN 'dead' ELSE 'delivered' END, {now} + n",
     "velocity": "'pan', {hash}, 1, {now} + n",
     "reencrypt_chunk": "'job', 'n' || n, 'n' || n, 0, NULL, 0, NULL, 0",
 }
@@ -72,18 +75,23 @@ def everything(db: Connection) -> None:
     assert cards.insert_card(db, card("card"))
     assert cards.get_card(db, "card")
     assert cards.cards_with_pan(db, hashed("card"))
+    assert cards.card_with_external_id(db, "debit", "x7")
     assert len(cards.cards_after(db, "n5", count=10)) == 10
     assert cards.set_status(db, "card", expected="A", status="B", now=NOW)
     assert pins.put_pin(db, "card", material(), replaces=pins.NO_PIN, now=NOW)
     assert pins.put_pin(db, "card", material(), replaces=1, now=NOW)
-    assert pins.count_try(db, "card", limit=3)
-    assert pins.give_back(db, "card", generation=2)
-    assert pins.clear_tries(db, "card", generation=2)
-    assert pins.block(db, "card", now=NOW)
+    assert pins.put_pin(db, "card", material(), replaces=2, now=NOW, unblocks=True)
+    assert pins.count_try(db, "card", limit=3, now=NOW)
+    assert pins.give_back(db, "card", try_round=3)
+    assert pins.clear_tries(db, "card", generation=3)
+    assert pins.count_try(db, "card", limit=1, now=NOW)
+    assert pins.block(db, "card", try_round=4, limit=1, now=NOW)
     assert pins.unblock(db, "card")
+    assert not pins.unblock(db, "card")
     assert pins.get_pin(db, "card")
     values: dict[str, Any] = {"kind": "SET_PIN", "token_hash": hashed(""), "caller": "bank"}
     tokens.issue(db, card_id="card", **values, now=NOW, expires_at=LEASE)
+    assert tokens.find(db, **values, now=NOW) == "card"
     assert tokens.redeem(db, **values, now=NOW) == "card"
     sessions.add_session(db, session("s"), secret_hash=hashed("link"))
     assert sessions.get_session(db, "s", now=NOW)
@@ -94,21 +102,28 @@ def everything(db: Connection) -> None:
     fingerprint = hashed("request")
     for _ in range(2):
         idempotency.begin(db, KEY, fingerprint=fingerprint, now=NOW, lease_until=LEASE)
+    assert idempotency.recall(db, KEY, fingerprint=fingerprint, now=NOW)
     assert idempotency.finish(db, KEY, attempt=1, answer=b"", keep_until=LEASE)
     assert not idempotency.release(db, KEY, attempt=1)
     outbox.add(db, message("m"), now=NOW)
     assert outbox.claim(db, now=NOW, until=LEASE, count=10)
+    assert not outbox.claim(db, now=NOW, until=LEASE, count=10, past=["core"])
     assert outbox.give_up(db, "m", attempt=1, now=NOW)
-    assert outbox.dead(db, count=10)
+    assert outbox.get(db, "m")
+    assert outbox.page(db, state="dead", after=outbox.get(db, "n2500"), count=10)
+    assert outbox.queue(db, now=NOW).dead
     assert outbox.resend(db, "m", now=NOW)
     values = {"scope": "pan", "subject": hashed(""), "limit": 3, "now": NOW, "ends_at": LEASE}
     assert velocity.count_use(db, **values)
+    assert velocity.uses(db, scope="pan", subject=hashed(""), now=NOW).count
     assert reencrypt.plan(db, "other", PAN, size=ROWS) == 2
     chunk = reencrypt.claim(db, "job", worker="one", now=NOW, until=LEASE)
     assert chunk
     rows = reencrypt.rows_of(db, chunk, PAN, present="storage/2")
     assert reencrypt.write_back(db, PAN, [(row, b"") for row in rows[:0]], present="k/2") == 0
     assert reencrypt.write_back(db, PAN, [(row, b"new") for row in rows], present="k/2") == 1
+    assert not reencrypt.pan_rows_of(db, chunk, present="k/2")
+    assert reencrypt.pin_rows_of(db, chunk, REFERENCE, present="storage/2")
     assert reencrypt.finish(db, chunk, now=NOW, changed=1)
     assert sweeping.sweep(db, now=NOW + 10, count=10) > 0
 

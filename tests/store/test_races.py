@@ -76,7 +76,7 @@ def test_a_token_is_redeemed_once(
 
 def use_all_tries(store: Store, number: int) -> int:
     return sum(
-        write(store, pins.count_try, f"card {card}", limit=LIMIT) is not None
+        write(store, pins.count_try, f"card {card}", limit=LIMIT, now=NOW) is not None
         for card in order(number, CARDS)
         for _ in range(2)
     )

@@ -1,10 +1,13 @@
 """Re-encryption: every row once, never over a change, and on from where it was left."""
 
+from dataclasses import replace
+
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import update
 
-from pinvault.store import Store, pins, reencrypt, schema
+from pinvault.store import Store, cards, pins, reencrypt, schema
 from pinvault.store.pins import PinMaterial
 from pinvault.store.reencrypt import CIPHERTEXTS, Progress
 from tests.store.conftest import empty
@@ -101,3 +104,31 @@ def test_ciphertexts_of_pins_move_apart(store: Store) -> None:
     assert stored is not None
     assert (stored.reveal, stored.reveal_key) == (b"3", "k/2")
     assert (stored.reference, stored.reference_key) == (b"1", "k/1")
+
+
+@pytest.mark.parametrize("column", ["pin.reference", "pin.reveal"])
+def test_ciphertexts_of_pins_come_with_the_pans_of_their_cards(store: Store, column: str) -> None:
+    add_cards(store, "a", "b", "c", "d")
+    both = PinMaterial(
+        method="block", reference=b"1", reference_key="k/1", reveal=b"2", reveal_key="k/1"
+    )
+    newer = replace(both, reference_key="k/2", reveal_key="k/2")
+    for card_id, material in (("a", newer), ("b", both), ("d", both)):
+        write(store, pins.put_pin, card_id, material, replaces=pins.NO_PIN, now=NOW)
+    target = CIPHERTEXTS[column]
+    assert write(store, reencrypt.plan, "job", target, size=10) == 1
+    chunk = claim(store)
+    assert chunk is not None
+    rows = read(store, reencrypt.pin_rows_of, chunk, target, present="k/2")
+    plain = read(store, reencrypt.rows_of, chunk, target, present="k/2")
+    assert [(row.id, row.data, row.key) for row in rows] == [
+        (row.id, row.data, row.key) for row in plain
+    ]
+    assert [row.id for row in rows] == ["b", "d"]
+    for row in rows:
+        of_card = read(store, cards.get_card, row.id)
+        assert of_card is not None
+        assert (row.pan_cipher, row.pan_key) == (of_card.pan_cipher, of_card.pan_key)
+        assert row.pan_index == of_card.pan_index
+    changed = write(store, reencrypt.write_back, target, [(r, b"3") for r in rows], present="k/2")
+    assert changed == 2

@@ -35,6 +35,7 @@ def _make_cards() -> None:
         "card",
         _key("id"),
         _column("program"),
+        _column("external_id", null=True),
         _column("pan_index", BYTES),
         _column("pan_cipher", BYTES),
         _column("pan_key"),
@@ -47,7 +48,9 @@ def _make_cards() -> None:
         sa.UniqueConstraint(
             "pan_index", "sequence_number", name="uq_card_pan_index_sequence_number"
         ),
-        *_lengths("card", id=ID, program=NAME, pan_index=HASH, pan_cipher=(1, 1024), pan_key=NAME),
+        sa.UniqueConstraint("program", "external_id", name="uq_card_program_external_id"),
+        *_lengths("card", id=ID, program=NAME, external_id=(1, 64)),
+        *_lengths("card", pan_index=HASH, pan_cipher=(1, 1024), pan_key=NAME),
         *_lengths("card", last_four=(4, 4), sequence_number=(2, 3), expiry=(4, 4), status=(1, 16)),
     )
 
@@ -64,12 +67,14 @@ def _make_pins() -> None:
         _column("reveal_key", null=True),
         _column("set_at", INT),
         _column("tries_used", INT),
+        _column("tried_at", INT, null=True),
         _column("blocked_at", INT, null=True),
         _column("generation", INT),
+        _column("try_round", INT),
         _of_card("pin"),
         _check("pin", "reference_has_key", "(reference IS NULL) = (reference_key IS NULL)"),
         _check("pin", "reveal_has_key", "(reveal IS NULL) = (reveal_key IS NULL)"),
-        _check("pin", "counts", "tries_used >= 0 AND generation >= 1"),
+        _check("pin", "counts", "tries_used >= 0 AND generation >= 1 AND try_round >= generation"),
         *_lengths("pin", method=NAME, value=(1, 16)),
         *_lengths("pin", reference=(1, 1024), reference_key=NAME),
         *_lengths("pin", reveal=(1, 1024), reveal_key=NAME),
@@ -146,7 +151,7 @@ def _make_outbox() -> None:
         _check("outbox", "state", "state IN ('pending', 'delivered', 'dead')"),
         *_lengths("outbox", id=ID, endpoint=NAME, type=NAME, card_id=ID),
     )
-    _index("outbox", "state", "next_at")
+    _index("outbox", "state", "next_at", "id")
 
 
 def _make_velocity() -> None:
