@@ -28,7 +28,8 @@ class Transaction:
 class SealedBlock:
     """A PIN block of 8 or 16 bytes, with the key that deciphers it or leads to that.
 
-    `choosable` tells that this server would make such a block of a PIN that a caller seals.
+    `choosable` tells that this server would make such a block of a PIN that a caller seals,
+    `stored` that it comes from our own store.
     """
 
     key: Key
@@ -37,17 +38,22 @@ class SealedBlock:
     ciphertext: bytes = field(repr=False)
     transaction: Transaction | None = None
     choosable: bool = False
+    stored: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SealedEnvelope:
-    """A sealed PIN, with the key versions that may open it, by `name/version`."""
+    """A sealed PIN, with the key versions that may open it, by `name/version`.
+
+    `card_id` is the card of the call in the PIN vault, empty where it has none.
+    """
 
     profile: IncomingProfile
     keys: Mapping[str, Key]
     pan: Pan | None
     caller: str
     ciphertext: bytes = field(repr=False)
+    card_id: str = ""
 
 
 Sealed = SealedBlock | SealedEnvelope
@@ -115,12 +121,24 @@ class OffsetReference:
     value: PinOffset
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpentNonce:
+    """What has been used up in opening a source, and until when (Unix seconds) that counts.
+
+    `nonce` is the SHA-256, 32 bytes, of an envelope's nonce or of a key and its serial number.
+    """
+
+    nonce: bytes
+    until: float
+    is_ksn: bool
+
+
 ValueReference = PvvReference | OffsetReference
 Reference = ValueReference | SealedBlock
 
 
 def is_bound(source: Sealed) -> bool:
-    """Whether a source tells whose PIN it is: opened for another PAN, it does not open."""
+    """Whether a source tells whose PIN it is: for another PAN or card, it does not open."""
     if isinstance(source, SealedBlock):
         return source.format.carries_pan
     return source.profile.bound

@@ -6,18 +6,23 @@ Rules:
   that it is good for one look. Two blocks of one call may share it.
 - A PIN whose length the caller's grant does not allow is malformed: of a TDES block, the
   length is the best part of what tells the right key from a wrong one.
+- What was spent is told to who began, whether or not the call comes to an answer.
+- A block of our own store that does not open is a fault of ours and no caller's.
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from hsm.device import Device
 from pinvault.clearzone.encipher import BlockCipher, read
 from pinvault.clearzone.envelope import Opened, open_envelope
 from pinvault.clearzone.opening import length_of
-from pinvault.clearzone.parcels import Sealed, SealedBlock, SealedEnvelope
+from pinvault.clearzone.parcels import Sealed, SealedBlock, SealedEnvelope, SpentNonce
 from pinvault.clearzone.pin import Malformed, Pin
+from pinvault.clearzone.stored import ours
 from pinvault.model.call import Deadline
 from pinvault.model.errors import Reason, Refusal
 from pinvault.model.keys import Key
@@ -41,9 +46,18 @@ class Sources:
     now: Callable[[], float]
     ksn_window_s: float
 
-    def begin(self, deadline: Deadline, pin_length: PinLength | None = None) -> "Opening":
-        """Begin to open the sources of one call, whose PINs must have an allowed length."""
-        return Opening(self, deadline, pin_length)
+    def begin(
+        self,
+        deadline: Deadline,
+        pin_length: PinLength | None = None,
+        *,
+        spent: list[SpentNonce] | None = None,
+    ) -> "Opening":
+        """Begin to open the sources of one call, whose PINs must have an allowed length.
+
+        `spent` gets what is used up on the way, as it is.
+        """
+        return Opening(self, deadline, pin_length, spent if spent is not None else [])
 
 
 @dataclass(slots=True)
@@ -53,15 +67,14 @@ class Opening:
     sources: Sources
     deadline: Deadline
     pin_length: PinLength | None
+    spent: list[SpentNonce]
     _serials: set[bytes] = field(default_factory=set)
 
     def open(self, source: Sealed) -> tuple[Pin, Key]:
         """Give the PIN and the key that opened it; Malformed or Refusal when it does not open."""
         if isinstance(source, SealedBlock):
-            clear = self.sources.cipher.decipher(source, self.deadline)
-            if source.transaction is not None:
-                self._use_up_serial(source.key, source.transaction.dukpt.ksn)
-            return self._allowed(read(clear, source.format, source.pan)), source.key
+            read_block = partial(self._of_block, source)
+            return self._allowed(ours(read_block) if source.stored else read_block()), source.key
         opened = open_envelope(
             source.ciphertext,
             profile=source.profile,
@@ -73,6 +86,12 @@ class Opening:
         self._use_up_envelope(opened, source)
         return self._allowed(opened.pin(source.profile.pin_length)), source.keys[opened.key_id]
 
+    def _of_block(self, source: SealedBlock) -> Pin:
+        clear = self.sources.cipher.decipher(source, self.deadline)
+        if source.transaction is not None:
+            self._use_up_serial(source.key, source.transaction.dukpt.ksn)
+        return read(clear, source.format, source.pan)
+
     def _allowed(self, pin: Pin) -> Pin:
         if self.pin_length is not None and not self.pin_length.allows(length_of(pin)):
             pin.wipe()
@@ -83,12 +102,13 @@ class Opening:
         serial, now = b"ksn %b %b" % (key.name.encode(), ksn), self.sources.now()
         if serial in self._serials:
             return
-        if not self.sources.spend(serial, until=now + self.sources.ksn_window_s, now=now):
+        until = now + self.sources.ksn_window_s
+        if not self._spend(serial, until=until, now=now, is_ksn=True):
             raise Refusal(Reason.KSN_REPLAYED, cause="replayed")
         self._serials.add(serial)
 
     def _use_up_envelope(self, opened: Opened, source: SealedEnvelope) -> None:
-        """Spend an authentic envelope once, in its time, for the PAN and caller it was bound to."""
+        """Spend an authentic envelope once, in its time, for whom it was bound to."""
         now, profile = self.sources.now(), source.profile
         if opened.expires is None:
             until = now + profile.remember_s
@@ -99,12 +119,21 @@ class Opening:
             if opened.expires > now + profile.remember_s + skew:
                 raise Malformed("lives-too-long")
             until = opened.expires + skew + 1
-        if not self.sources.spend(opened.nonce, until=until, now=now):
+        if not self._spend(opened.nonce, until=until, now=now, is_ksn=False):
             raise Refusal(Reason.ENVELOPE_REPLAYED, cause="replayed")
+        if opened.card != (source.card_id if profile.bind_card else None):
+            raise Malformed("bound-to-another-card")
         if not _bound_as_it_should(opened.pan, source):
             raise Malformed("bound-to-another-pan")
         if profile.bind_caller and opened.caller != source.caller:
             raise Malformed("bound-to-another-caller")
+
+    def _spend(self, nonce: bytes, *, until: float, now: float, is_ksn: bool) -> bool:
+        if not self.sources.spend(nonce, until=until, now=now):
+            return False
+        digest = hashlib.sha256(nonce).digest()
+        self.spent.append(SpentNonce(nonce=digest, until=until, is_ksn=is_ksn))
+        return True
 
 
 def _bound_as_it_should(bound: Pan | None, source: SealedEnvelope) -> bool:

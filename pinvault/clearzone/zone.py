@@ -6,19 +6,14 @@ Rules:
 - Whatever one call makes, it makes all of it or none.
 """
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TypeVar
 
-from hsm.device import Device
 from pinvault.clearzone import drawing, emv
 from pinvault.clearzone.batch.pans import admit
 from pinvault.clearzone.batch.translate import Translated, translate
 from pinvault.clearzone.emv import Script, ScriptToMake
-from pinvault.clearzone.encipher import BlockCipher
 from pinvault.clearzone.envelope import make_envelope
-from pinvault.clearzone.one_face import one_face
 from pinvault.clearzone.parcels import (
     BlockToMake,
     EnvelopeToMake,
@@ -31,32 +26,17 @@ from pinvault.clearzone.parcels import (
     ToMake,
 )
 from pinvault.clearzone.pin import Pin
-from pinvault.clearzone.sources import Opening, Sources, SpendNonce
-from pinvault.clearzone.strength import weak
-from pinvault.clearzone.values import Values
-from pinvault.clearzone.verification.compare import same_pin
-from pinvault.model.call import Deadline
-from pinvault.model.errors import Reason, Refusal
+from pinvault.clearzone.pin_zone import PinZone, Terms, require_strong
 from pinvault.model.keys import Key
 from pinvault.model.pan import Pan
-from pinvault.model.pin_rules import PinRules
 from pinvault.model.pins import Format
 from pinvault.model.profiles import PinLength
 from pinvault.model.verification import PinOffset, Pvv
 
-DAY_S = 86_400.0
+__all__ = ["Changed", "ClearZone", "RandomMethod", "Terms", "Value", "has_aliases"]
+
 SIX_DIGITS = 6
-T = TypeVar("T")
 Value = Pvv | PinOffset
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """On what terms a call opens and accepts PINs: its deadline, and what its grant says."""
-
-    deadline: Deadline
-    pin_length: PinLength | None = None
-    rules: PinRules | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,29 +54,8 @@ class Changed:
     openers: tuple[Key, ...]
 
 
-class ClearZone:
-    """Opens PIN sources and makes PIN targets, in one breath.
-
-    `now` gives Unix seconds; `quantum_s` is the time class of refusals, in seconds;
-    `ksn_window_s` is how long a DUKPT key serial number stays spent.
-    """
-
-    def __init__(
-        self,
-        device: Device,
-        *,
-        spend: SpendNonce,
-        now: Callable[[], float],
-        quantum_s: float,
-        ksn_window_s: float = DAY_S,
-    ) -> None:
-        self._device = device
-        self._cipher = BlockCipher(device)
-        self._values = Values(device)
-        self._sources = Sources(
-            device=device, cipher=self._cipher, spend=spend, now=now, ksn_window_s=ksn_window_s
-        )
-        self._quantum_s = quantum_s
+class ClearZone(PinZone):
+    """Opens PIN sources and makes PIN targets, in one breath."""
 
     def encrypt(self, source: Sealed, target: ToMake, terms: Terms) -> tuple[bytes | str, Key]:
         """Give the PIN block of 8 or 16 bytes or the envelope, and what opened the source."""
@@ -164,12 +123,6 @@ class ClearZone:
         """Give the data and MAC of an issuer script, and the keys that opened the sources."""
         return self._one_face(lambda: self._script(new, current, to_make, terms), terms)
 
-    def _one_face(self, work: Callable[[], T], terms: Terms) -> T:
-        return one_face(work, quantum_s=self._quantum_s, deadline=terms.deadline)
-
-    def _begin(self, terms: Terms) -> Opening:
-        return self._sources.begin(terms.deadline, terms.pin_length)
-
     def _encrypt(self, source: Sealed, target: ToMake, terms: Terms) -> tuple[bytes | str, Key]:
         pin, opener = self._begin(terms).open(source)
         with pin:
@@ -228,19 +181,12 @@ class ClearZone:
         with pin:
             return self._matches(pin, reference, pan, opening), opener
 
-    def _matches(self, pin: Pin, reference: Reference, pan: Pan, opening: Opening) -> bool:
-        if not isinstance(reference, SealedBlock):
-            return self._values.match(pin, reference, pan=pan, deadline=opening.deadline)
-        other, _ = opening.open(reference)
-        with other:
-            return same_pin(pin, other)
-
     def _value_of(
         self, source: Sealed, method: Method, pan: Pan, terms: Terms
     ) -> tuple[Value, Key]:
         pin, opener = self._begin(terms).open(source)
         with pin:
-            _require_strong(pin, None, terms)
+            require_strong(pin, None, terms)
             return self._values.of(pin, method, pan=pan, deadline=terms.deadline), opener
 
     def _change(
@@ -261,7 +207,7 @@ class ClearZone:
             openers = (old_opener, new_opener)
             if not self._matches(old_pin, reference, pan, opening):
                 return Changed(made=None, openers=openers)
-            _require_strong(new_pin, old_pin, terms)
+            require_strong(new_pin, old_pin, terms)
             if target is not None:
                 made: Value | bytes = self._cipher.encipher(new_pin, target, terms.deadline)
             else:
@@ -309,7 +255,7 @@ class ClearZone:
         with ExitStack() as wiping:
             pins, openers = self._open_all(sources, wiping, terms)
             old_pin = pins[1] if current is not None else None
-            _require_strong(pins[0], old_pin, terms)
+            require_strong(pins[0], old_pin, terms)
             script = emv.make_script(
                 pins[0], old_pin, to_make, device=self._device, deadline=terms.deadline
             )
@@ -340,11 +286,6 @@ def has_aliases(block_format: Format, pin_length: PinLength | None) -> bool:
     if block_format is Format.ISO_0:
         return pin_length is None or pin_length.maximum > SIX_DIGITS
     return block_format is not Format.ISO_4
-
-
-def _require_strong(pin: Pin, current: Pin | None, terms: Terms) -> None:
-    if terms.rules is not None and weak(pin, rules=terms.rules, current=current):
-        raise Refusal(Reason.PIN_WEAK)
 
 
 def _method_of(reference: Reference) -> Method:

@@ -3,7 +3,8 @@
 Rules:
 - The hash of OAEP is the one that the key's `alg` says: `RSA-OAEP` is SHA-1, because some
   HSMs can do no other (it is sound in OAEP), `RSA-OAEP-256` is SHA-256.
-- A fresh content key, IV and nonce for every envelope; expiry, PAN and caller are inside.
+- A fresh content key, IV and nonce for every envelope; expiry, PAN or card, and caller are
+  inside.
 """
 
 import base64
@@ -45,20 +46,31 @@ class SealingKey:
 
 
 def seal(
-    pin: str, *, key: SealingKey, pan: str | None, expires: int, caller: str | None = None
+    pin: str,
+    *,
+    key: SealingKey,
+    pan: str | None,
+    expires: int,
+    card: str | None = None,
+    caller: str | None = None,
 ) -> bytes:
     """Give the envelope of a PIN of 4 to 12 digits, good until `expires` (Unix seconds).
 
-    With `pan` the envelope is good for that card only, with `caller` for the service of that
-    identity. Raises ValueError, which does not repeat the PIN, when it is not one.
+    With `pan`, or with `card` (its id in the PIN vault), the envelope is good for that card only,
+    with `caller` for the service of that identity. Raises ValueError, which does not repeat the
+    PIN, when it is not one, or when PAN and card are both given.
     """
     if not (4 <= len(pin) <= 12 and pin.isascii() and pin.isdigit()):
         raise ValueError("a PIN has 4 to 12 decimal digits")
-    content = {"pin": pin, "nonce": _text(secrets.token_bytes(NONCE_BYTES)), "exp": expires}
-    if pan is not None:
-        content["pan"] = pan
-    if caller is not None:
-        content["caller"] = caller
+    if pan is not None and card is not None:
+        raise ValueError("a PIN is sealed for a PAN or for a card, not for both")
+    bound_to = {"pan": pan, "card": card, "caller": caller}
+    content = {
+        "pin": pin,
+        "nonce": _text(secrets.token_bytes(NONCE_BYTES)),
+        "exp": expires,
+        **{member: value for member, value in bound_to.items() if value is not None},
+    }
     header = _text(_json({"alg": key.alg, "enc": "A256GCM", "kid": key.kid}))
     content_key, iv = secrets.token_bytes(32), secrets.token_bytes(12)
     sealed = AESGCM(content_key).encrypt(iv, _json(content), header.encode())

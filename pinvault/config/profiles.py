@@ -108,15 +108,17 @@ class SealedJwe(Kind, frozen=True, kw_only=True, tag="sealed-jwe"):
     max_age_s: Annotated[int, Meta(ge=1, le=86_400)] = 300
     clock_skew_s: Annotated[int, Meta(ge=0, le=3600)] = 30
     bind_pan: bool = True
+    bind_card: bool = False
     bind_caller: bool = False
 
     def to_model(self, name: str) -> SealedJweProfile:
-        """Give the model's form."""
+        """Give the model's form; ValueError says what is wrong."""
         return SealedJweProfile(
             **self.shared(name),
             max_age_s=self.max_age_s,
             clock_skew_s=self.clock_skew_s,
             bind_pan=self.bind_pan,
+            bind_card=self.bind_card,
             bind_caller=self.bind_caller,
         )
 

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.kdf.concatkdf import ConcatKDFHash
 
 from hsm.errors import HsmDataRefused
+from pinvault.clearzone.envelope import p256
 from pinvault.clearzone.envelope.one_message import (
     BLOCK_BYTES,
     decipher_block,
@@ -42,11 +43,6 @@ from pinvault.model.profiles import (
     SealedEcdhBlockProfile,
 )
 
-CURVE = ec.SECP256R1()
-ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
-PRIVATE_RANDOM_BYTES = 40
-POINT_BYTES = 65
-X_COORDINATE = slice(1, 33)
 _HASHES: Mapping[DerivationHash, type[hashes.SHA256 | hashes.SHA512]] = {
     DerivationHash.SHA_256: hashes.SHA256,
     DerivationHash.SHA_512: hashes.SHA512,
@@ -66,14 +62,11 @@ def make_ecdh_block(
     partner = serialization.load_der_public_key(hsm.device.public_key(key.id))
     if not isinstance(partner, ec.EllipticCurvePublicKey):
         raise TypeError("an EC key is needed")
-    ephemeral = _ephemeral(hsm)
-    content_key = _derived(ephemeral.exchange(ec.ECDH(), partner), profile.derivation)
-    point = ephemeral.public_key().public_bytes(
-        serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint
-    )
+    private = p256.ephemeral(hsm)
+    content_key = _derived(private.exchange(ec.ECDH(), partner), profile.derivation)
     block = encipher_block(pin, content_key=content_key, pan=needed(pan), hsm=hsm)
     return _Envelope(
-        ephemeral_public_key=write(point, Encoding.BASE64),
+        ephemeral_public_key=write(p256.public_point(private), Encoding.BASE64),
         encrypted_pin_block=write(block, Encoding.HEX_UPPER),
     ).dumps()
 
@@ -101,23 +94,15 @@ def open_ecdh_block(
     field = decipher_block(block, decipher=decipher_of(content_key), pan=needed(pan))
     return Opened(
         key_id=key.id,
-        nonce=nonce_from(key, point[X_COORDINATE], block),
+        nonce=nonce_from(key, point[p256.X_COORDINATE], block),
         read=lambda: format4.read_pin_field(field),
     )
 
 
-def _ephemeral(hsm: TimedDevice) -> ec.EllipticCurvePrivateKey:
-    """Make a key of 64 more random bits of the HSM than it has (FIPS 186-5, A.2.1)."""
-    drawn = int.from_bytes(hsm.random(PRIVATE_RANDOM_BYTES))
-    return ec.derive_private_key(drawn % (ORDER - 1) + 1, CURVE)
-
-
 def _on_the_curve(point: bytes) -> bytes:
     """Give an uncompressed point of the curve as it came, or raise Malformed."""
-    if len(point) != POINT_BYTES:
-        raise Malformed
     try:
-        ec.EllipticCurvePublicKey.from_encoded_point(CURVE, point)
+        p256.require_point(point)
     except ValueError:
         raise Malformed from None
     return point

@@ -5,8 +5,8 @@ Rules:
   profile's key; every other header member is refused, so nothing can be negotiated.
 - The content key is unwrapped in the HSM. When that fails, a random one takes its
   place and the authentication tag fails instead: bad padding looks like any other fault.
-- What our clients seal is JSON with `pin`, `nonce`, `exp` and, where bound, `pan` and
-  `caller`, and no other member; their header must name the key. What others seal is a PIN
+- What our clients seal is JSON with `pin`, `nonce`, `exp` and, where bound, `pan` or `card`
+  and `caller`, and no other member; their header must name the key. What others seal is a PIN
   alone: its tag and what the tag is of tell one from another.
 - Whatever is wrong before the tag has been checked is `Malformed` and nothing else.
 """
@@ -40,6 +40,7 @@ PADDINGS: Mapping[JweAlgorithm, Padding] = {
     JweAlgorithm.RSA1_5: Padding.PKCS1_V1_5,
 }
 Caller = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z][A-Za-z0-9._:/@=-]{0,127}\Z")]
+CardId = Annotated[str, msgspec.Meta(pattern=r"^card_[g-z]{26}\Z")]
 _COMPACT = re.compile(rb"[A-Za-z0-9_-]{2,1024}(\.[A-Za-z0-9_-]{2,6144}){4}")
 
 
@@ -58,6 +59,7 @@ class _Content(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     nonce: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{16,64}\Z")]
     exp: Annotated[int, msgspec.Meta(gt=0, lt=1 << 40)]
     pan: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{12,19}\Z")] | None = None
+    card: CardId | None = None
     caller: Caller | None = None
 
     def __repr__(self) -> str:
@@ -82,6 +84,7 @@ def open_jwe(compact: bytes, *, keys: Mapping[str, Key], hsm: TimedDevice) -> Op
         nonce=nonce_of(found.key, sealed.nonce),
         expires=sealed.exp,
         pan=Pan(sealed.pan) if sealed.pan is not None else None,
+        card=sealed.card,
         caller=sealed.caller,
         read=lambda: json_pin(sealed.pin),
     )

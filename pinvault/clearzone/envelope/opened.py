@@ -24,13 +24,15 @@ class Opened:
     """An open envelope; its PIN is not looked at yet.
 
     `key_id` is the version that opened it and `nonce` is unique to it. `expires` is in Unix
-    seconds; it, `pan` and `caller` are what the content names, and None where it names none.
+    seconds; it, `pan`, `card` (an id) and `caller` are what the content names, and None where it
+    names none.
     """
 
     key_id: str
     nonce: bytes
     expires: int | None = None
     pan: Pan | None = None
+    card: str | None = None
     caller: str | None = None
     read: Callable[[], Pin] = field(repr=False)
 

@@ -36,12 +36,17 @@ class IncomingProfile:
 
     @property
     def bound(self) -> bool:
-        """Whether what is sealed opens for the PAN of the call only."""
+        """Whether what is sealed opens for the PAN, or for the card, of the call only."""
         return False
 
     @property
     def bind_pan(self) -> bool:
         """Whether the sealed content must name the PAN of the call."""
+        return False
+
+    @property
+    def bind_card(self) -> bool:
+        """Whether the sealed content must name the id of the call's card in the PIN vault."""
         return False
 
     @property
@@ -66,18 +71,26 @@ class SealedJweProfile(IncomingProfile):
 
     `max_age_s` bounds how far in the future the sealed expiry may lie, in seconds;
     `clock_skew_s` is what the sender's clock may be off. With `bind_pan` the sealed
-    content must name the PAN of the call, with `bind_caller` its caller.
+    content must name the PAN of the call, with `bind_card` the id of its card and no PAN, with
+    `bind_caller` its caller.
     """
 
     max_age_s: int = 300
     clock_skew_s: int = 30
     bind_pan: bool = True
+    bind_card: bool = False
     bind_caller: bool = False
+
+    def __post_init__(self) -> None:
+        if self.bind_pan and self.bind_card:
+            raise ValueError(
+                "a PIN is sealed for a PAN or for a card: set bind_pan = false with bind_card"
+            )
 
     @property
     def bound(self) -> bool:
-        """Whether the content must name the PAN of the call."""
-        return self.bind_pan
+        """Whether the content must name the PAN or the card of the call."""
+        return self.bind_pan or self.bind_card
 
     @property
     def remember_s(self) -> int:

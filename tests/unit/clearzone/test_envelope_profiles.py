@@ -42,6 +42,12 @@ KINDS: dict[str, Row] = {
         {"bind_caller": True, "remember_s": 60},
         (Usage.D1, Mode.D, False),
     ),
+    "sealed-jwe for a card": (
+        {"bind_pan": False, "bind_card": True},
+        profiles.SealedJweProfile,
+        {"bind_pan": False, "bind_card": True},
+        (Usage.D1, Mode.D, True),
+    ),
     "jwe-in": (
         {"plaintext": "pin-json", "remember_s": 60},
         profiles.JweInProfile,

@@ -4,7 +4,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from hsm.errors import HsmDataRefused
-from pinvault.clearzone.envelope.ecdh_block import _ephemeral
+from pinvault.clearzone.envelope import p256
 from pinvault.clearzone.envelope.timed import TimedDevice
 from pinvault.clearzone.pin import Malformed
 from pinvault.model.call import Deadline
@@ -26,7 +26,7 @@ def test_the_private_key_is_what_was_drawn_reduced(drawn: int, private: int) -> 
     """64 bits more than the order has leave no bias that could be seen (FIPS 186-5, A.2.1)."""
     hsm = SoftwareDevice([])
     hsm.draw = lambda length: drawn.to_bytes(40) if length == 40 else b""
-    made = _ephemeral(TimedDevice(hsm, Deadline.after(60)))
+    made = p256.ephemeral(TimedDevice(hsm, Deadline.after(60)))
     assert made.private_numbers().private_value == private
     assert isinstance(made.curve, ec.SECP256R1)
 

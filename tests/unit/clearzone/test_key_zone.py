@@ -69,6 +69,18 @@ def test_a_key_of_a_block_is_loaded(
     assert room.calls == {**ONE_LOOK, "load_secret": 1}
 
 
+@pytest.mark.parametrize("version", "DE")
+def test_a_key_for_data_comes_like_any_other(room: KeyRoom, zone: KeyZone, version: str) -> None:
+    new = new_key(Algorithm.AES_256, usage=Usage.D0)
+    value = VALUES[Algorithm.AES_256]
+    made, _ = imported(zone, block_of(header_for(new, version), value, UNDER[version]), new)
+    assert made.key == new
+    assert room.loaded == {"arrived/3": value}
+    of_pins = replace(new, usage=Usage.P0)
+    block = block_of(header_for(of_pins, version), value, UNDER[version])
+    assert refusal_of(imported, zone, block, new).field == "key_block.usage"
+
+
 @pytest.mark.parametrize("version", "AC")
 @pytest.mark.parametrize("algorithm", TDES)
 def test_a_key_of_a_legacy_block_is_loaded(

@@ -1,5 +1,6 @@
 """What opening a source uses up, and when: serial numbers, envelopes, and PINs of other lengths."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -15,6 +16,7 @@ from pinvault.clearzone.parcels import (
     Sealed,
     SealedBlock,
     SealedEnvelope,
+    SpentNonce,
     Transaction,
 )
 from pinvault.clearzone.pin import Malformed, Pin
@@ -90,7 +92,7 @@ def begin(device: SoftwareDevice, ledger: Ledger) -> Begin:
         now=lambda: float(NOW),
         ksn_window_s=WINDOW_S,
     )
-    return lambda length=None: sources.begin(Deadline.after(60), length)
+    return lambda length=None, **told: sources.begin(Deadline.after(60), length, **told)
 
 
 def block(
@@ -261,6 +263,33 @@ def test_an_envelope_is_spent_before_it_is_seen_for_whom_it_is(
             begin().open(source)
         assert caught.value.cause == cause
     assert len(ledger.spent) == 1
+
+
+def test_what_is_spent_is_told_as_it_is_by_the_hash_of_its_nonce(
+    device: SoftwareDevice, begin: Begin, ledger: Ledger
+) -> None:
+    spent: list[SpentNonce] = []
+    opening = begin(spent=spent)
+    assert opened(opening, plain_block(device))
+    assert spent == []
+    for source in (sealed(), block(device), block(device, "6184")):
+        assert opened(opening, source)
+    with pytest.raises(Malformed):
+        opening.open(sealed(pan=OTHER_PAN))
+    assert spent == [
+        SpentNonce(
+            nonce=hashlib.sha256(nonce).digest(), until=until, is_ksn=nonce.startswith(b"ksn ")
+        )
+        for nonce, until in ledger.spent.items()
+    ]
+    assert [each.is_ksn for each in spent] == [False, True, False]
+
+
+def test_what_was_spent_before_is_not_told(begin: Begin) -> None:
+    source, spent = sealed(), []
+    assert opened(begin(), source)
+    assert reason_of(begin(spent=spent), source) is Reason.ENVELOPE_REPLAYED
+    assert spent == []
 
 
 # Lengths

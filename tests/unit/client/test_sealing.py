@@ -7,12 +7,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from joserfc import jwe
 from joserfc.jwk import RSAKey
 
 from pinvault.client.sealing import SealingKey, seal
 from tests.conftest import PAN
 
 EXPIRES = 1_770_000_120
+CARD = "card_jpgsyggggggggggggggggggggg"
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +76,30 @@ def test_what_only_looks_like_a_pin_is_not_sealed(key: SealingKey, text: str) ->
     with pytest.raises(ValueError) as caught:
         seal(text, key=key, pan=None, expires=EXPIRES)
     assert str(caught.value) == "a PIN has 4 to 12 decimal digits"
+
+
+def test_a_pin_is_sealed_for_a_pan_or_for_a_card(key: SealingKey) -> None:
+    with pytest.raises(ValueError) as caught:
+        seal("7392", key=key, pan=PAN, card=CARD, expires=EXPIRES)
+    assert str(caught.value) == "a PIN is sealed for a PAN or for a card, not for both"
+
+
+@pytest.mark.parametrize(
+    "named", [{}, {"pan": PAN}, {"card": CARD}, {"card": CARD, "caller": "switch"}], ids=str
+)
+def test_an_envelope_names_whom_it_is_for_and_nobody_else(named: dict[str, str]) -> None:
+    private = RSAKey.generate_key(2048)
+    jwk = private.as_dict(private=False)
+    key = SealingKey.from_jwk(kid="pin-seal/1", alg="RSA-OAEP", n=jwk["n"], e=jwk["e"])
+    envelope = seal("7392", key=key, **({"pan": None} | named), expires=EXPIRES)
+    opened = jwe.decrypt_compact(envelope, private, ["RSA-OAEP", "A256GCM"])
+    assert opened.plaintext is not None
+    content = json.loads(opened.plaintext)
+    assert {name: content[name] for name in content.keys() - {"nonce"}} == {
+        "pin": "7392",
+        "exp": EXPIRES,
+        **named,
+    }
 
 
 def parts_of(envelope: bytes) -> list[bytes]:
