@@ -52,6 +52,8 @@ KeyVersion = Annotated[
 CheckValue = Annotated[
     str, Meta(pattern=r"^(?:(?:[0-9A-Fa-f]{2}){3,5}|[0-9A-Fa-f]{64})\Z", max_length=64)
 ]
+# Letters that are no hex digits, so that no card's id can be anything else.
+CardId = Annotated[str, Meta(pattern=r"^card_[g-z]{26}\Z", max_length=31)]
 Tls = Annotated[str, Meta(pattern=_GUARD + r"TLS[A-Za-z0-9._/:+-]*\Z", max_length=64)]
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z", max_length=64)]
 Microseconds = Annotated[int, Meta(ge=0, lt=10**10)]
@@ -87,9 +89,10 @@ class AuditRecord(
     """What a call leaves behind. Whoever writes one clamps the durations to their bounds.
 
     `pan_hash` is the lower-case hex of a 32-byte keyed hash of the PAN, made with a key that
-    stands in no log. `items` are those of a batch. `cause` is a word of a closed set, for the
-    operator's eyes only. `keyring` and `transcript` are SHA-256, in hex, of a key ring file that
-    was taken or refused, and of what a key ceremony wrote down.
+    stands in no log. `card` and `program` are those of a card that the service keeps. `items` are
+    those of a batch. `cause` is a word of a closed set, for the operator's eyes only. `keyring` and
+    `transcript` are SHA-256, in hex, of a key ring file that was taken or refused, and of what a
+    key ceremony wrote down.
     """
 
     event: Event
@@ -104,6 +107,8 @@ class AuditRecord(
     target: Words = ""
     profile: Word = ""
     pan_hash: Digest = ""
+    card: CardId = ""
+    program: Word = ""
     items: Items = 0
     items_not_done: Items = 0
     latency_us: Microseconds = 0

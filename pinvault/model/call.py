@@ -28,7 +28,7 @@ class Deadline:
 
 @dataclass(slots=True)
 class Notes:
-    """What the audit record will say of a call: words of closed sets, keys, and a keyed hash.
+    """What the audit record will say of a call: words of closed sets, keys, a card, a keyed hash.
 
     Operations add to it as they go, so that a refusal is recorded with all that was
     known when it came. There is no place for a PIN, a block, a ciphertext or a PAN.
@@ -38,6 +38,8 @@ class Notes:
     sources: list[str] = field(default_factory=list)
     target: str = ""
     pan_index: str = ""
+    card: str = ""
+    program: str = ""
     items: int = 0
     items_not_done: int = 0
 

@@ -1,10 +1,11 @@
-"""The grants table: who may call which method, for which keys, formats, profiles and schemes.
+"""The grants table: who may call which method, and for what.
 
 Rules:
 - Deny by default: what no row says is refused.
 - One row must cover all that a call asks for; two rows do not add up.
-- Rows name callers, methods, keys, profiles and schemes exactly: there are no patterns.
-- A row may also bind what it lets through: the length of PINs, and the rules for new ones.
+- Rows name callers, methods, keys, profiles, schemes and programs exactly: there are no patterns.
+- A row may also bind what it lets through: the length of PINs, and the rules for new ones. Of cards
+  that the service keeps, these stand in the card's program.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -22,8 +23,8 @@ from pinvault.policy.translation import Permission
 class Grant:
     """One row of the table. `per_caller` and `per_pan` bound how often it may be used.
 
-    `schemes` names verification schemes and script profiles; PINs outside `pin_length` do not
-    open, and new PINs keep `pin_rules`.
+    `schemes` names verification schemes and script profiles, `programs` those of cards that the
+    service keeps; PINs outside `pin_length` do not open, and new PINs keep `pin_rules`.
     """
 
     callers: frozenset[str]
@@ -33,6 +34,7 @@ class Grant:
     profiles: frozenset[str] = frozenset()
     translations: frozenset[Permission] = frozenset()
     schemes: frozenset[str] = frozenset()
+    programs: frozenset[str] = frozenset()
     pin_length: PinLength | None = None
     pin_rules: PinRules | None = None
     per_caller: Rate | None = None
@@ -48,9 +50,11 @@ class Ask:
     profiles: Collection[str] = ()
     translations: Collection[Permission] = ()
     schemes: Collection[str] = ()
+    programs: Collection[str] = ()
 
 
 _NARROWINGS: tuple[tuple[Callable[[Grant, Ask], bool], Reason], ...] = (
+    (lambda row, ask: row.programs.issuperset(ask.programs), Reason.PROGRAM_NOT_GRANTED),
     (lambda row, ask: row.keys.issuperset(ask.keys), Reason.KEY_NOT_GRANTED),
     (lambda row, ask: row.profiles.issuperset(ask.profiles), Reason.PROFILE_NOT_GRANTED),
     (lambda row, ask: row.schemes.issuperset(ask.schemes), Reason.SCHEME_NOT_GRANTED),

@@ -223,6 +223,8 @@ class _Visit:
             source="+".join(notes.sources),
             target=notes.target,
             pan_hash=notes.pan_index,
+            card=notes.card,
+            program=notes.program,
             items=notes.items,
             items_not_done=notes.items_not_done,
             latency_us=min(int(elapsed_s * 1e6), MAX_LATENCY_US),

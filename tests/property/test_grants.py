@@ -10,11 +10,12 @@ from pinvault.model.pins import Format
 from pinvault.policy.grants import Ask, Grant, Grants
 
 CALLERS = ("atm", "pos")
-METHODS = ("EncryptPin", "GetKey")
+METHODS = ("EncryptPin", "SetPin")
 
 keys = st.frozensets(st.sampled_from(["zpk-a", "zpk-b", "zpk-c"]))
 formats = st.frozensets(st.sampled_from(Format))
 profiles = st.frozensets(st.sampled_from(["sealed", "partner"]))
+programs = st.frozensets(st.sampled_from(["debit", "credit"]))
 
 rows = st.lists(
     st.builds(
@@ -24,12 +25,13 @@ rows = st.lists(
         keys=keys,
         formats=formats,
         profiles=profiles,
+        programs=programs,
         per_caller=st.none(),
         per_pan=st.none(),
     ),
     max_size=5,
 )
-asks = st.builds(Ask, keys=keys, formats=formats, profiles=profiles)
+asks = st.builds(Ask, keys=keys, formats=formats, profiles=profiles, programs=programs)
 callers = st.sampled_from(CALLERS)
 methods = st.sampled_from(METHODS)
 
@@ -49,6 +51,7 @@ def brute_force(table: list[Grant], ask: Ask, caller: str, method: str) -> Grant
     if not left:
         return Reason.METHOD_NOT_GRANTED
     for reason, wanted in (
+        (Reason.PROGRAM_NOT_GRANTED, [("programs", each) for each in ask.programs]),
         (Reason.KEY_NOT_GRANTED, [("keys", each) for each in ask.keys]),
         (Reason.PROFILE_NOT_GRANTED, [("profiles", each) for each in ask.profiles]),
         (Reason.FORMAT_NOT_GRANTED, [("formats", each) for each in ask.formats]),

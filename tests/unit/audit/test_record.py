@@ -1,6 +1,7 @@
 """No member of a record can hold a PIN block, a ciphertext or a PAN."""
 
 import base64
+import string
 import typing
 from datetime import datetime
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from pinvault.audit import RecordRefused, rfc3339
 from pinvault.audit.chain import MAX_LINE
 from pinvault.audit.record import AuditRecord, Entry, KeyUse, OwnRecord, encode, encode_own
+from pinvault.model.cards import card_id
 from tests.unit.audit.support import record, steady
 
 TEXTS = [
@@ -77,6 +79,14 @@ def test_no_pan_fits_anywhere(member: str, prefix: str, pan: str) -> None:
 
 
 @steady
+@given(st.integers(5, 30), st.sampled_from(string.hexdigits))
+def test_no_digit_of_anything_else_fits_into_a_cards_id(place: int, digit: str) -> None:
+    of_card = card_id(now_ms=1_767_225_600_000, drawn=bytes(range(16)))
+    assert not refused(card=of_card)
+    assert refused(card=of_card[:place] + digit + of_card[place + 1 :])
+
+
+@steady
 @given(st.sampled_from(TEXTS), st.text(DIGITS, min_size=4, max_size=12))
 def test_no_bare_pin_fits_anywhere(member: str, pin: str) -> None:
     assert refused(**{member: pin})
@@ -133,6 +143,7 @@ def test_what_callers_are_called_fits() -> None:
         "spiffe://bank.example/6f9619ff-8b86-4011-b42d-00cf4fc964ff",
     ):
         encode(record(caller=caller))
+    encode(record(card=card_id(now_ms=0, drawn=b"\xff" * 16), program="debit-2026"))
     encode(record(tls="TLSv1.3/X25519MLKEM768", outcome="PIN_SOURCE_REFUSED", cause="no-door"))
     for check_value in ("A1B2C3", "A1B2C3D4E5", "0f" * 32):
         encode(record(keys=(KeyUse(key="seal.2026/12", check_value=check_value),)))
@@ -163,6 +174,8 @@ def test_the_longest_record_fits_a_line() -> None:
         "source": "s" * 100,
         "target": "s" * 100,
         "profile": "s" * 64,
+        "card": "card_" + "z" * 26,
+        "program": "p" * 64,
         "items": 10_000,
         "items_not_done": 10_000,
         "latency_us": 10**10 - 1,

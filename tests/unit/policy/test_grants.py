@@ -13,8 +13,9 @@ ROW = Grant(
     keys=frozenset({"zpk-a", "zpk-b"}),
     formats=frozenset({Format.ISO_0, Format.ISO_3}),
     profiles=frozenset({"sealed"}),
+    programs=frozenset({"debit"}),
 )
-ALL = Ask(keys=ROW.keys, formats=ROW.formats, profiles=ROW.profiles)
+ALL = Ask(keys=ROW.keys, formats=ROW.formats, profiles=ROW.profiles, programs=ROW.programs)
 
 
 def reason_of(rows: list[Grant], ask: Ask, *, caller: str = "atm", method: str = METHOD) -> Reason:
@@ -53,6 +54,8 @@ def test_methods_are_named_exactly(method: str) -> None:
         (Ask(keys=frozenset({"zpk-a/1"})), Reason.KEY_NOT_GRANTED),
         (Ask(profiles=frozenset({"sealed", "partner"})), Reason.PROFILE_NOT_GRANTED),
         (Ask(formats=frozenset({Format.ISO_0, Format.ISO_4})), Reason.FORMAT_NOT_GRANTED),
+        (Ask(programs=["credit"]), Reason.PROGRAM_NOT_GRANTED),
+        (Ask(programs=["credit"], keys=["zpk-c"]), Reason.PROGRAM_NOT_GRANTED),
     ],
 )
 def test_what_a_row_does_not_name_is_told(ask: Ask, reason: Reason) -> None:

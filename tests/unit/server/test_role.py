@@ -3,11 +3,11 @@
 import pytest
 
 from pinvault.server.role import ACQUIRING, Role
-from pinvault.v1 import key_pb2, pin_block_pb2
+from pinvault.v1 import card_pin_pb2, key_pb2, pin_block_pb2
 
 EVERY = [
     f"{service.name}.{method.name}"
-    for file in (pin_block_pb2, key_pb2)
+    for file in (pin_block_pb2, card_pin_pb2, key_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 ]
@@ -17,6 +17,7 @@ ISSUING_ONLY = {
     "PinBlockService.ChangeVerificationValue",
     "PinBlockService.GeneratePin",
     "PinBlockService.EncryptPinChangeScript",
+    *(method for method in EVERY if method.startswith("CardPinService.")),
 }
 WORDS = ("Change", "Generate", "Reveal", "Set", "Reset", "Unblock", "Issue")
 
