@@ -225,6 +225,15 @@ def _needs_of_key_blocks(loaded: Loaded) -> Iterator[_Need]:
         ):
             option = f"key_blocks.variants.{name}.{half}"
             yield _Need(option, key, usage, frozenset({mode}), algorithm="TDES")
+    yield from _needs_of_store(loaded)
+
+
+def _needs_of_store(loaded: Loaded) -> Iterator[_Need]:
+    """Give the keys of what is stored: PANs, and PIN blocks of format 4."""
+    store = loaded.config.store
+    for option, key in store.keys().items() if store is not None else ():
+        usage = model.Usage.D0 if option == "pan_key" else model.Usage.P0
+        yield _Need(f"store.{option}", key, usage, frozenset({model.Mode.B}), algorithm="AES")
 
 
 def _require_awaited(loaded: Loaded, directory: model.KeyDirectory, wanted: WantedKey) -> None:

@@ -13,3 +13,9 @@ Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A table of the file; an option that it does not know is an error."""
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Give host and port of `host:port` or `[v6]:port`."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)

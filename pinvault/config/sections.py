@@ -8,8 +8,10 @@ from msgspec import Meta, field
 from pinvault.config.key_blocks import KeyBlocks
 from pinvault.config.key_life import KeyLife
 from pinvault.config.profiles import PinLengthSection, ProfileSection
+from pinvault.config.programs import ProgramSection
 from pinvault.config.section import Address, Name, Seconds, Section
 from pinvault.config.verification import Dukpt, PinRulesSection, SchemeSection, Script
+from pinvault.config.webhooks import NotifySection, WebhookSection
 from pinvault.model.pins import Format
 from pinvault.server.identity import IdentityKind
 from pinvault.server.role import Role
@@ -24,6 +26,19 @@ MethodName = Literal[
     "PinBlockService.ChangeVerificationValue",
     "PinBlockService.GeneratePin",
     "PinBlockService.EncryptPinChangeScript",
+    "CardPinService.RegisterCard",
+    "CardPinService.GetCard",
+    "CardPinService.SetCardStatus",
+    "CardPinService.IssueControlToken",
+    "CardPinService.SetPin",
+    "CardPinService.ChangePin",
+    "CardPinService.ResetPin",
+    "CardPinService.CheckPin",
+    "CardPinService.RevealPin",
+    "CardPinService.UnblockPin",
+    "CardPinService.CreatePinSession",
+    "CardPinService.OpenPinSession",
+    "CardPinService.SubmitPin",
     "KeyService.ListKeys",
     "KeyService.GetKey",
     "KeyService.GetPublicKey",
@@ -124,9 +139,26 @@ class Protection(Section, frozen=True):
 
 
 class StoreSection(Section, frozen=True):
-    """What outlives the process is at `sqlite:////absolute/path` or `postgresql://…`."""
+    """What outlives the process is at `sqlite:////absolute/path` or `postgresql://…`.
+
+    `pan_key` enciphers PANs, `reference_key` the blocks that PINs are compared with, `reveal_key`
+    those that they are revealed from. A worker has at most `connections` to the database.
+    """
 
     address: str
+    pan_key: Name
+    reference_key: Name | None = None
+    reveal_key: Name | None = None
+    connections: Annotated[int, Meta(ge=1, le=1024)] = 8
+
+    def keys(self) -> dict[str, str]:
+        """Give the names of the keys, by option."""
+        named = {
+            "pan_key": self.pan_key,
+            "reference_key": self.reference_key,
+            "reveal_key": self.reveal_key,
+        }
+        return {option: name for option, name in named.items() if name is not None}
 
 
 class GrantSection(Section, frozen=True):
@@ -139,6 +171,7 @@ class GrantSection(Section, frozen=True):
     profiles: tuple[Name, ...] = ()
     translations: tuple[Literal["iso-1-to-pan", "aes-to-tdes", "chosen-pin-to-offset"], ...] = ()
     schemes: tuple[Name, ...] = ()
+    programs: tuple[Name, ...] = ()
     pin_length: PinLengthSection | None = None
     pin_rules: Name | None = None
     per_caller: str | None = None
@@ -166,4 +199,7 @@ class Config(Section, frozen=True):
     verification: dict[Name, SchemeSection] = field(default_factory=dict)
     scripts: dict[Name, Script] = field(default_factory=dict)
     pin_rules: dict[Name, PinRulesSection] = field(default_factory=dict)
+    programs: dict[Name, ProgramSection] = field(default_factory=dict)
+    webhooks: dict[Name, WebhookSection] = field(default_factory=dict)
+    notify: NotifySection = NotifySection()
     grants: tuple[GrantSection, ...] = ()

@@ -11,10 +11,14 @@ import pytest
 from pinvault import config
 from pinvault.config import Config, ConfigError, load
 from pinvault.config.profiles import ProfileSection
+from pinvault.config.programs import ProgramSection
+from pinvault.config.sections import MethodName
 from pinvault.config.verification import Ibm3624, PinRulesSection, Script, VisaPvv
+from pinvault.config.webhooks import StandardWebhook
 from pinvault.model.custody import WantedKey
 from pinvault.model.keys import Algorithm, Mode, Usage
 from pinvault.model.profiles import RsaFieldProfile, SealedJweProfile
+from pinvault.v1 import card_pin_pb2, key_pb2, pin_block_pb2
 
 
 @pytest.fixture
@@ -80,11 +84,13 @@ def test_every_option_stands_in_the_example_with_a_comment(example: str) -> None
             ("verification.offset", Ibm3624),
             ("scripts.vsdc", Script),
             ("pin_rules.cards", PinRulesSection),
+            ("programs.debit", ProgramSection),
+            ("webhooks.erp", StandardWebhook),
         )
         for key in options(kind)
         if not key.startswith("pin_length.")
     }
-    tables = {"profiles", "verification", "scripts", "pin_rules", "grants"}
+    tables = {"profiles", "verification", "scripts", "pin_rules", "programs", "webhooks", "grants"}
     named = (options(Config) - tables) | sections
     uncommented = re.sub("# (default_s|pin_length|excluded_file) =", r"\1 =", example)
     data = tomllib.loads(uncommented)
@@ -191,8 +197,8 @@ MISTAKES = {
         "nothing is named amex",
     ),
     "no such rules": (
-        'pin_rules = "cards"',
-        'pin_rules = "card"',
+        'pin_rules = "cards"\nper_caller',
+        'pin_rules = "card"\nper_caller',
         "grants[4].pin_rules",
         "nothing is named card",
     ),
@@ -257,6 +263,105 @@ MISTAKES = {
         "grants[6].per_caller",
         "with an import needs a rate",
     ),
+    "one key for two things stored": (
+        'reveal_key = "pin-reveal"',
+        'reveal_key = "pin-reference"',
+        "store.reveal_key",
+        "it is reference_key already",
+    ),
+    "PANs under the key of PINs": (
+        'pan_key = "pan-store"',
+        'pan_key = "pin-reveal"',
+        "store.reveal_key",
+        "it is pan_key already",
+    ),
+    "store without its key": ('pan_key = "pan-store"', "", "store", "pan_key"),
+    "key of what is stored in a grant": (
+        'keys = ["zpk-terminal", "zpk-switch", "bdk-terminal"]',
+        'keys = ["zpk-terminal", "zpk-switch", "pin-reference"]',
+        "grants[3].keys",
+        "take it out",
+    ),
+    "retiring what is stored": (
+        'keys = ["zpk-acme", "pin-seal"]',
+        'keys = ["zpk-acme", "pan-store"]',
+        "grants[7].keys",
+        "ListKeys, GetKey and RotateKey alone",
+    ),
+    "no such program": (
+        ']\nprograms = ["debit"]',
+        ']\nprograms = ["debt"]',
+        "grants[8].programs",
+        "nothing is named debt: add [programs.debt]",
+    ),
+    "cards without a program": (
+        ']\nprograms = ["debit"]',
+        "]",
+        "grants[8].programs",
+        "RegisterCard is granted for the cards of programs",
+    ),
+    "guessing at cards without a rate": (
+        'per_caller = "200/s"\nper_pan = "10/h"\n\n# Who may reveal',
+        'per_caller = "200/s"\n\n# Who may reveal',
+        "grants[9].per_pan",
+        "a rate per PAN",
+    ),
+    "revealing without a rate": (
+        'per_caller = "10/min"',
+        "",
+        "grants[10].per_caller",
+        "the PINs of all cards",
+    ),
+    "lengths of cards in a row": (
+        ']\nprograms = ["debit"]',
+        ']\nprograms = ["debit"]\npin_length = { minimum = 4, maximum = 4 }',
+        "grants[8].pin_length",
+        "this stands in their programs",
+    ),
+    "rules of cards in a row": (
+        ']\nprograms = ["debit"]',
+        ']\nprograms = ["debit"]\npin_rules = "cards"',
+        "grants[8].pin_rules",
+        "this stands in their programs",
+    ),
+    "scheme of cards in a row": (
+        ']\nprograms = ["debit"]',
+        ']\nprograms = ["debit"]\nschemes = ["visa"]',
+        "grants[8].schemes",
+        "a row of their own",
+    ),
+    "webhook in the clear": (
+        'url = "https://erp',
+        'url = "http://erp',
+        "webhooks.erp.url",
+        "messages go under TLS",
+    ),
+    "webhook with a user": (
+        'url = "https://erp',
+        'url = "https://user@erp',
+        "webhooks.erp.url",
+        "no user",
+    ),
+    "webhook to another service": (
+        "example.org/hooks",
+        "example.org:25/hooks",
+        "webhooks.erp.url",
+        "the port is another service's",
+    ),
+    "webhook of no program": (
+        'programs = ["debit"]\nevents',
+        'programs = ["debt"]\nevents',
+        "webhooks.erp.programs",
+        "add [programs.debt]",
+    ),
+    "public network": (
+        'private_networks = ["10.20.0.0/16"]',
+        'private_networks = ["10.0.0.0/7"]',
+        "webhooks.erp.private_networks",
+        "none that is private",
+    ),
+    "unknown event": ('"pin.revealed"', '"pin.shown"', "webhooks", "Invalid enum value"),
+    "unknown kind of webhook": ('kind = "standard"', 'kind = "plain"', "webhooks", "Invalid value"),
     "not TOML": ("[server]", "[server", "", "is not TOML"),
 }
 
@@ -273,6 +378,37 @@ def test_mistakes_are_told_with_file_place_and_remedy(
     assert str(tmp_path / "pinvault.toml") in said
     assert refused.value.option.startswith(option)
     assert text in said
+
+
+def test_the_keys_of_the_store_may_be_looked_after(example: str, tmp_path: Path) -> None:
+    loaded = loaded_from(
+        f"""{example}
+[[grants]]
+callers = ["spiffe://example.org/key-manager"]
+methods = ["KeyService.ListKeys", "KeyService.GetKey", "KeyService.RotateKey"]
+keys = ["pan-store", "pin-reference", "pin-reveal", "zpk-acme"]
+per_caller = "10/h"
+""",
+        tmp_path,
+    )
+    assert loaded.store_keys() == {"pan-store", "pin-reference", "pin-reveal"}
+
+
+def test_an_acquiring_server_has_no_programs(example: str, tmp_path: Path) -> None:
+    ungranted = example.split("[[grants]]")[0]
+    with pytest.raises(ConfigError, match="keeps no PINs of cards") as refused:
+        loaded_from(ungranted.replace('role = "issuing"', 'role = "acquiring"'), tmp_path)
+    assert refused.value.option == "programs"
+
+
+def test_rows_name_the_methods_of_the_contract_and_no_others() -> None:
+    served = [
+        f"{service.name}.{method.name}"
+        for file in (pin_block_pb2, card_pin_pb2, key_pb2)
+        for service in file.DESCRIPTOR.services_by_name.values()
+        for method in service.methods
+    ]
+    assert sorted(get_args(MethodName)) == sorted(served)
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:

@@ -79,10 +79,16 @@ clear_keys = true
 storage_key = "storage"
 variants = { old = { encryption = "old-45", mac = "old-4d" } }
 
+[store]
+address = "sqlite:////nowhere/store.db"
+pan_key = "pan"
+reference_key = "reference"
+reveal_key = "reveal"
+
 [[grants]]
 callers = ["switch"]
 methods = ["PinBlockService.TranslatePin"]
-keys = ["zpk", "bdk"]
+keys = ["zpk", "zpk-out", "bdk"]
 per_pan = "10/h"
 """
 KEYS = {
@@ -105,8 +111,18 @@ KEYS = {
     "storage": ("K1", "AES_256", "B"),
     "old-45": ("K0", "TDES_2KEY", "D"),
     "old-4d": ("M1", "TDES_2KEY", "V"),
+    "pan": ("D0", "AES_256", "B"),
+    "reference": ("P0", "AES_256", "B"),
+    "reveal": ("P0", "AES_128", "B"),
+    "zpk-out": ("P0", "AES_128", "E"),
 }
-OF_ANOTHER_MODE = {"seal": "partner", "partner": "seal", "agree": "partner-agree"}
+OF_ANOTHER_MODE = {
+    "seal": "partner",
+    "partner": "seal",
+    "agree": "partner-agree",
+    "reference": "zpk-out",
+    "reveal": "zpk-out",
+}
 Place = tuple[str | int, ...]
 
 
@@ -233,6 +249,24 @@ def test_the_variant_of_a_base_key_must_be_one_too(tmp_path: Path) -> None:
         assert error_of(tmp_path, data).option == "dukpt.tdes_variants.bdk"
         data["dukpt"]["tdes_variants"] = {other: "variant"}
         assert error_of(tmp_path, data).option == f"dukpt.tdes_variants.{other}"
+
+
+def test_a_pan_is_not_stored_under_a_key_of_pins(tmp_path: Path) -> None:
+    write_ring(tmp_path)
+    error = error_of(tmp_path, renamed(("store", "pan_key"), "reveal"))
+    assert error.option == "store.pan_key"
+    assert "usage D0 and mode B and AES" in str(error)
+
+
+def test_a_store_may_do_without_blocks(tmp_path: Path) -> None:
+    write_ring(tmp_path)
+    data = tomllib.loads(CONFIGURATION)
+    del data["store"]["reference_key"], data["store"]["reveal_key"]
+    assert loaded(tmp_path, data).store_keys() == {"pan"}
+    assert read_keyring(loaded(tmp_path, data))
+    del data["store"]
+    assert loaded(tmp_path, data).store_keys() == frozenset()
+    assert read_keyring(loaded(tmp_path, data))
 
 
 def awaiting(name: str, **wanted: str) -> dict[str, Any]:

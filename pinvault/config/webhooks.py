@@ -1,0 +1,76 @@
+"""The sections that say who is told what of cards' PINs, and how the sender works.
+
+Rules:
+- Only the names of secret files stand here: who reads the configuration reads no secret.
+- A receiver inside is reached by leave alone: its network is named, and is a private one.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
+
+from pinvault.config.section import Address, Name, Seconds, Section
+from pinvault.model.cards import EventType
+from pinvault.notify.endpoints import Endpoint
+from pinvault.notify.guard import BadUrl, Target, read_network, read_url
+
+
+class WebhookFault(ValueError):
+    """A webhook cannot be: the option that is to blame, what is wrong and what to do."""
+
+    def __init__(self, option: str, text: str) -> None:
+        super().__init__(text)
+        self.option = option
+
+
+class StandardWebhook(Section, frozen=True, tag_field="kind", tag="standard"):
+    """A receiver of messages that are signed as Standard Webhooks says."""
+
+    url: str
+    secret_files: Annotated[tuple[str, ...], Meta(min_length=1, max_length=4)]
+    programs: Annotated[tuple[Name, ...], Meta(min_length=1)]
+    events: Annotated[tuple[EventType, ...], Meta(min_length=1)] = tuple(EventType)
+    private_networks: tuple[str, ...] = ()
+    ca_file: str | None = None
+    timeout_s: Annotated[float, Meta(ge=1, le=30)] = 15.0
+
+    def to_model(self, name: str, folder: Path, *, is_development: bool) -> Endpoint:
+        """Give the model's form, or raise WebhookFault."""
+        try:
+            private = tuple(map(read_network, self.private_networks))
+        except ValueError as error:
+            raise WebhookFault("private_networks", str(error)) from None
+        return Endpoint(
+            name=name,
+            target=self._target(is_development=is_development),
+            secret_files=tuple(folder / path for path in self.secret_files),
+            programs=frozenset(self.programs),
+            events=frozenset(self.events),
+            private=private,
+            ca_file=folder / self.ca_file if self.ca_file is not None else None,
+            timeout_s=self.timeout_s,
+        )
+
+    def _target(self, *, is_development: bool) -> Target:
+        try:
+            target = read_url(self.url)
+        except BadUrl as error:
+            raise WebhookFault("url", str(error)) from None
+        if target.scheme == "http" and not is_development:
+            text = "messages go under TLS: write https://, http is for development on one host"
+            raise WebhookFault("url", text)
+        return target
+
+
+WebhookSection = StandardWebhook
+"""All kinds; a kind is a way to sign."""
+
+
+class NotifySection(Section, frozen=True):
+    """How `pinvault notify` works; delivered messages are kept for `keep_delivered_s` seconds."""
+
+    listen: Address = "127.0.0.1:9444"
+    at_once: Annotated[int, Meta(ge=1, le=1024)] = 64
+    grace_s: Seconds = 20.0
+    keep_delivered_s: Annotated[float, Meta(ge=0, le=366 * 86_400)] = 7 * 86_400.0
