@@ -84,7 +84,19 @@ class EnvelopeSource:
     ciphertext: bytes = field(repr=False)
 
 
-PinSource = PinBlockSource | EnvelopeSource
+@dataclass(frozen=True, slots=True)
+class CardSource:
+    """The stored PIN of a card of the PIN vault, by the card's id."""
+
+    card_id: str
+
+    @property
+    def pan(self) -> None:
+        """None: the card has a PAN of its own, and the call names it elsewhere."""
+        return None
+
+
+PinSource = PinBlockSource | EnvelopeSource | CardSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

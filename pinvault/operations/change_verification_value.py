@@ -52,14 +52,12 @@ class ChangeVerificationValue:
         """Change what stands for the PIN, or refuse; a wrong current PIN is no refusal."""
         desk = self.desk
         one_pan(pan, current_source.pan, new_source.pan)
-        current, new = (
-            desk.router.source(source, caller=call.caller, at=at)
-            for source, at in ((current_source, "current_source"), (new_source, "new_source"))
-        )
+        current = desk.router.source(current_source, caller=call.caller, at="current_source")
+        new = desk.source(call, new_source, pan=pan, at="new_source")
         require_bound([(current, "current_source"), (new, "new_source")])
         known, target = self._reference(reference, pan)
         passage = _passage(current, new, known, target, pan)
-        terms = passage.admit(call, desk.admission)
+        terms = desk.admit(call, passage)
 
         changed = desk.zone.change(current, new, known, target, pan, terms)
 

@@ -28,12 +28,12 @@ class EncryptPin:
     def __call__(self, call: Call, *, source: PinSource, target: PinTarget) -> EncryptedPin:
         """Encipher the PIN for its target, or refuse."""
         desk, pan = self.desk, one_pan(source.pan, target.pan)
-        sealed = desk.router.source(source, caller=call.caller, at="source")
+        sealed = desk.source(call, source, pan=pan, at="source")
         to_make = desk.router.target(target, at="target")
         passage = Passage(
             sources=(sealed,), targets=(to_make,), pan=pan, target_at="target.pin_block"
         )
-        terms = passage.admit(call, desk.admission)
+        terms = desk.admit(call, passage)
 
         result, opener = desk.zone.encrypt(sealed, to_make, terms)
 

@@ -39,13 +39,13 @@ class EncryptPinChange:
         """Encipher both PINs for the partner, or none, or refuse."""
         desk = self.desk
         one_pan(pan, new_source.pan, old_source.pan if old_source is not None else None)
-        sealed = [desk.router.source(new_source, caller=call.caller, at="new_source")]
+        sealed = [desk.source(call, new_source, pan=pan, at="new_source")]
         if old_source is not None:
             sealed.append(desk.router.source(old_source, caller=call.caller, at="old_source"))
         field = desk.router.envelope(EnvelopeTarget(profile=profile, pan=pan), at="profile")
         sources = tuple(sealed)
         passage = Passage(sources=sources, targets=(field,), pan=pan)
-        terms = passage.admit(call, desk.admission)
+        terms = desk.admit(call, passage)
 
         texts, openers = desk.zone.encrypt_fields(sources, field, terms)
 

@@ -49,7 +49,7 @@ class EncryptPinChangeScript:
             script, pan=pan, sequence=sequence, cryptogram=cryptogram, message=message
         )
         _require_current(to_make, given=current_source is not None)
-        new = desk.router.source(new_source, caller=call.caller, at="new_source")
+        new = desk.source(call, new_source, pan=pan, at="new_source")
         current = None
         named = [(new, "new_source")]
         if current_source is not None:
@@ -61,7 +61,7 @@ class EncryptPinChangeScript:
             script=to_make,
             pan=pan,
         )
-        terms = passage.admit(call, desk.admission)
+        terms = desk.admit(call, passage)
 
         made, openers = desk.zone.script(new, current, to_make, terms)
 

@@ -59,7 +59,7 @@ class GeneratePin:
             pan=pan,
             target_at="target.pin_block",
         )
-        terms = passage.admit(call, desk.admission)
+        terms = desk.admit(call, passage)
         if terms.pin_length is not None and not terms.pin_length.allows(_length_of(way)):
             raise Refusal(Reason.PIN_WEAK)
 

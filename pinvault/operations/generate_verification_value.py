@@ -37,7 +37,7 @@ class GenerateVerificationValue:
         """Give the PIN's value, or refuse."""
         desk = self.desk
         one_pan(pan, source.pan)
-        sealed = desk.router.source(source, caller=call.caller, at="source")
+        sealed = desk.source(call, source, pan=pan, at="source")
         require_bound([(sealed, "source")])
         method = desk.schemes.method(scheme, GENERATING, at=f"scheme.{scheme.kind}")
         passage = Passage(
@@ -46,7 +46,7 @@ class GenerateVerificationValue:
             pan=pan,
             permissions=_leave(sealed, method),
         )
-        terms = passage.admit(call, desk.admission)
+        terms = desk.admit(call, passage)
 
         value, opener = desk.zone.value_of(sealed, method, pan, terms)
 

@@ -2,7 +2,8 @@
 
 Rules:
 - A call asks for every key of a PIN block, every format, profile and scheme that it touches,
-  and for leave to take each step between formats that needs it.
+  and for leave to take each step between formats that needs it. Of a stored PIN it asks for the
+  program alone, whose keys and format are no choice of the caller's.
 - A PIN block that opens for other PANs too belongs to the first that it is shown for.
 - What opens and accepts PINs afterwards does so on the terms of the row that let the call pass.
 - Every PIN block that is made under a TDES key comes by here, and is counted before it is made.
@@ -20,6 +21,7 @@ from pinvault.clearzone.parcels import (
     OffsetMethod,
     Sealed,
     SealedBlock,
+    StoredOf,
     ToMake,
     is_bound,
 )
@@ -34,6 +36,7 @@ from pinvault.policy.grants import Ask
 from pinvault.policy.translation import Permission, permission_for
 
 _BLOCKS = (SealedBlock, BlockToMake)
+_STORED = "card"
 _NOTHING = Permission.NONE
 
 
@@ -41,8 +44,8 @@ _NOTHING = Permission.NONE
 class Passage:
     """What one call does: from which sources, to which targets, by which methods, for which PAN.
 
-    The keys of methods and scripts are granted by the names of these. `target_at` is the field
-    in the request of the PIN block to be made.
+    The keys of methods and scripts are granted by the names of these, and those of a stored card
+    with its `program`. `target_at` is the field in the request of the PIN block to be made.
     """
 
     sources: tuple[Sealed, ...] = ()
@@ -52,10 +55,22 @@ class Passage:
     pan: Pan | None = None
     permissions: frozenset[Permission] = field(default_factory=frozenset)
     target_at: str = ""
+    program: str = ""
+
+    @property
+    def stored(self) -> tuple[StoredOf, ...]:
+        """Of whose cards the stored PINs are that the call takes."""
+        blocks = (part.stored for part in self.sources if isinstance(part, SealedBlock))
+        return tuple(stored for stored in blocks if stored is not None)
 
     def admit(self, call: Call, admission: Admission) -> Terms:
         """Note what the call is about; then let it pass the grants and the limits, or refuse."""
         admission.note(call, self.pan)
+        self.note(call)
+        return self.let_pass(call, admission)
+
+    def note(self, call: Call) -> None:
+        """Note for the record what takes part."""
         notes = call.notes
         for part in (*self.sources, *self.targets):
             notes.keys += _keys_of(part)
@@ -63,11 +78,13 @@ class Passage:
         if self.script is not None:
             notes.keys += self.script.keys
         notes.sources += map(_word, self.sources)
-        schemes = self._schemes()
-        notes.target = "+".join((*map(_word, self.targets), *dict.fromkeys(schemes)))
+        notes.target = "+".join((*map(_word, self.targets), *dict.fromkeys(self._schemes())))
+
+    def let_pass(self, call: Call, admission: Admission) -> Terms:
+        """Let the call pass the grants and the limits, or refuse."""
         grant = admission.admit(
             call,
-            self._ask(schemes),
+            self.ask(),
             self.pan,
             blocks=[mark(part.key, part.ciphertext) for part in self.sources if _has_aliases(part)],
             naturals=self._naturals(),
@@ -75,7 +92,7 @@ class Passage:
         for target in self.targets:
             if _wears(target):
                 at = f"{self.target_at}.key" if self.target_at else ""
-                admission.wear(target.key, notes.items or 1, at=at)
+                admission.wear(target.key, call.notes.items or 1, at=at)
         return Terms(deadline=call.deadline, pin_length=grant.pin_length, rules=grant.pin_rules)
 
     def _schemes(self) -> list[str]:
@@ -92,8 +109,9 @@ class Passage:
             if isinstance(method, OffsetMethod)
         }
 
-    def _ask(self, schemes: list[str]) -> Ask:
-        parts = (*self.sources, *self.targets)
+    def ask(self) -> Ask:
+        """Give what a grant must cover."""
+        parts = [part for part in (*self.sources, *self.targets) if not _is_stored(part)]
         blocks = [part for part in parts if isinstance(part, _BLOCKS)]
         needed = [*self.permissions, *self._steps()]
         return Ask(
@@ -101,8 +119,12 @@ class Passage:
             formats=[block.format for block in blocks],
             profiles=[part.profile.name for part in parts if not isinstance(part, _BLOCKS)],
             translations=[permission for permission in needed if permission is not _NOTHING],
-            schemes=schemes,
+            schemes=self._schemes(),
+            programs={name for name in (self.program, *self._programs()) if name},
         )
+
+    def _programs(self) -> list[str]:
+        return [stored.program for stored in self.stored]
 
     def _steps(self) -> list[Permission]:
         """Give the permissions that the steps to targets need, or refuse a step."""
@@ -156,6 +178,10 @@ def leave_to_bind(*sources: Sealed) -> frozenset[Permission]:
     return frozenset() if bound else frozenset({Permission.ISO_1_TO_PAN})
 
 
+def _is_stored(part: Sealed | ToMake) -> bool:
+    return isinstance(part, SealedBlock) and part.stored is not None
+
+
 def _wears(target: ToMake) -> bool:
     """Whether a block is made under the key itself, in TDES; DUKPT makes a key for each."""
     return (
@@ -166,7 +192,9 @@ def _wears(target: ToMake) -> bool:
 
 
 def _word(part: Sealed | ToMake) -> str:
-    """Name a source or target in the record: a format, or a profile."""
+    """Name a source or target in the record: a format, a profile, or that it was stored."""
+    if _is_stored(part):
+        return _STORED
     if isinstance(part, _BLOCKS):
         word = part.format.value
         return word if part.transaction is None else f"{word}-DUKPT"

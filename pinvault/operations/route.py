@@ -7,6 +7,8 @@ Rules:
 - All PANs that a call names are the same, compared as text: a format 0 block would not
   notice a change in two of them.
 - A PIN comes in and goes out only in formats that PCI PIN 3-3 knows for it.
+- A stored PIN is no source here: what a PIN is checked with comes by here, and a stored one would
+  always match. Who may take one has resolved it before (`Desk.source`).
 """
 
 from collections.abc import Callable, Mapping
@@ -27,6 +29,7 @@ from pinvault.model.errors import Reason, Refusal, Violation
 from pinvault.model.keys import Key, KeyDirectory, Mode, Usage, require
 from pinvault.model.pan import Pan
 from pinvault.model.pins import (
+    CardSource,
     EnvelopeSource,
     EnvelopeTarget,
     Format,
@@ -49,6 +52,7 @@ class Router:
 
     `variants` gives, by the name of a TDES base derivation key, that of its variant,
     `legacy_formats` the one format of each key that is kept for one; `today` the UTC day.
+    `kept_for_store` names the keys of what is stored, which no call may name.
     """
 
     keys: KeyDirectory
@@ -56,9 +60,11 @@ class Router:
     today: Callable[[], date]
     variants: Mapping[str, str] = field(default_factory=dict)
     legacy_formats: Mapping[str, Format] = field(default_factory=dict)
+    kept_for_store: frozenset[str] = frozenset()
     _deciphering: frozenset[str] = field(init=False, repr=False)
     _enciphering: frozenset[str] = field(init=False, repr=False)
     _kept: Mapping[str, Format] = field(init=False, repr=False)
+    _stored: frozenset[str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Tell keys by their check values: one value may have two names."""
@@ -72,12 +78,16 @@ class Router:
             if key.name in self.legacy_formats
         }
         object.__setattr__(self, "_kept", kept)
+        stored = frozenset(k.check_value for k in zone if k.name in self.kept_for_store)
+        object.__setattr__(self, "_stored", stored)
 
-    def source(self, source: PinSource, *, caller: str, at: str) -> Sealed:
-        """Resolve a source; `at` is its field in the request."""
+    def source(self, source: PinSource, *, caller: str, at: str, card_id: str = "") -> Sealed:
+        """Resolve a source; `at` is its field in the request, `card_id` the call's card, if any."""
         if isinstance(source, PinBlockSource):
             return self.sealed_block(source, at=f"{at}.pin_block")
-        return self._sealed_envelope(source, caller=caller, at=f"{at}.envelope")
+        if isinstance(source, CardSource):
+            raise Refusal(Reason.NOT_SUPPORTED, field=f"{at}.card")
+        return self._sealed_envelope(source, caller=caller, card_id=card_id, at=f"{at}.envelope")
 
     def sealed_block(self, source: PinBlockSource, *, at: str) -> SealedBlock:
         """Resolve a PIN block source."""
@@ -136,6 +146,7 @@ class Router:
     ) -> tuple[Key, Transaction | None]:
         key, enciphers = self.keys.find(block.key, field=f"{at}.key"), modes is ENCIPHERING
         if block.dukpt is None:
+            self._require_not_stored(key, at=f"{at}.key")
             self.require(key, Usage.P0, modes, enciphers=enciphers, at=f"{at}.key")
             _require_fit(key.algorithm.block_bytes, block.format, at=at)
             return key, None
@@ -146,6 +157,11 @@ class Router:
         if key.algorithm.startswith("TDES"):
             variant = self._variant(key, enciphers=enciphers, at=at)
         return key, Transaction(dukpt=block.dukpt, variant=variant)
+
+    def _require_not_stored(self, key: Key, *, at: str) -> None:
+        """A stored block is its card's alone: named here, it could be guessed at without end."""
+        if key.usage is Usage.P0 and key.check_value in self._stored:
+            raise Refusal(Reason.KEY_USAGE_MISMATCH, field=at)
 
     def _require_kept(self, key: Key, block_format: Format, *, at: str) -> None:
         """A key has one legacy format and nothing else, or none: another's blocks pass as it."""
@@ -162,11 +178,14 @@ class Router:
         self.require(variant, Usage.B0, DERIVING, enciphers=enciphers, at=f"{at}.key")
         return variant
 
-    def _sealed_envelope(self, source: EnvelopeSource, *, caller: str, at: str) -> SealedEnvelope:
+    def _sealed_envelope(
+        self, source: EnvelopeSource, *, caller: str, card_id: str, at: str
+    ) -> SealedEnvelope:
         profile = self._profile(source.profile, at=f"{at}.profile")
-        if not isinstance(profile, IncomingProfile):
+        if not isinstance(profile, IncomingProfile) or (profile.bind_card and not card_id):
             raise Refusal(Reason.PROFILE_MISMATCH, field=f"{at}.profile")
-        if profile.bound and source.pan is None:
+        # A call's card has a PAN of its own, which is put in when it has been opened.
+        if profile.bound and source.pan is None and not card_id:
             unbound = Violation(f"{at}.pan", "the profile is bound to a PAN, and none is given")
             raise Refusal(Reason.REQUEST_INVALID, violations=(unbound,))
         today = self.today()
@@ -187,6 +206,7 @@ class Router:
             pan=source.pan,
             caller=caller,
             ciphertext=source.ciphertext,
+            card_id=card_id,
         )
 
     def _profile(self, name: str, *, at: str) -> Profile:

@@ -33,7 +33,7 @@ class TranslatePin:
         sealed = desk.router.sealed_block(source, at="source")
         to_make = desk.router.block(target, at="target")
         passage = Passage(sources=(sealed,), targets=(to_make,), pan=pan, target_at="target")
-        terms = passage.admit(call, desk.admission)
+        terms = desk.admit(call, passage)
 
         made, _ = desk.zone.encrypt_block(sealed, to_make, terms)
 

@@ -52,7 +52,7 @@ class TranslatePinBatch:
         sealed, to_make = self._resolve(source, target)
         call.notes.items = _count(pin_blocks, pans, source.format, target.format)
         passage = Passage(sources=(sealed,), targets=(to_make,), target_at="target")
-        terms = passage.admit(call, desk.admission)
+        terms = desk.admit(call, passage)
         if to_make.reopens and has_aliases(target.format, terms.pin_length):
             raise Refusal(Reason.KEY_USAGE_MISMATCH, field="target.key")
 

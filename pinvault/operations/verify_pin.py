@@ -42,7 +42,7 @@ class VerifyPin:
             at = f"verification_value.{reference.kind}"
             known = desk.schemes.reference(reference, VERIFYING, at=at)
         passage = _passage((sealed,), known, pan)
-        terms = passage.admit(call, desk.admission)
+        terms = desk.admit(call, passage)
 
         matches, opener = desk.zone.verify(sealed, known, pan, terms)
 

@@ -31,6 +31,14 @@ BAD_SOURCES: dict[str, tuple[PinSource, Reason, str]] = {
     "sealing key": (sealed_block("pin-seal"), Reason.KEY_USAGE_MISMATCH, "pin_block.key"),
     "base key": (sealed_block("bdk"), Reason.KEY_USAGE_MISMATCH, "pin_block.key"),
     "PIN verification key": (sealed_block("pvk"), Reason.KEY_USAGE_MISMATCH, "pin_block.key"),
+    **{
+        f"key of what is stored, as {name}": (
+            sealed_block(name, Format.ISO_4, 16),
+            Reason.KEY_USAGE_MISMATCH,
+            "pin_block.key",
+        )
+        for name in ("pin-stored", "pin-stored-too")
+    },
     "format 2": (
         sealed_block("zpk", Format.ISO_2),
         Reason.TRANSLATION_FORBIDDEN,
@@ -94,6 +102,14 @@ BAD_TARGETS: dict[str, tuple[PinTarget, Reason, str]] = {
     "partner's key": (to_block("partner"), Reason.KEY_USAGE_MISMATCH, "pin_block.key"),
     "base key": (to_block("bdk"), Reason.KEY_USAGE_MISMATCH, "pin_block.key"),
     "master key of scripts": (to_block("imk-smc"), Reason.KEY_USAGE_MISMATCH, "pin_block.key"),
+    **{
+        f"key of what is stored, as {name}": (
+            to_block(name, Format.ISO_4),
+            Reason.KEY_USAGE_MISMATCH,
+            "pin_block.key",
+        )
+        for name in ("pin-stored", "pin-stored-too")
+    },
     "format 2": (to_block(form=Format.ISO_2), Reason.TRANSLATION_FORBIDDEN, "pin_block.format"),
     "legacy format": (
         to_block(form=Format.VISA_4),

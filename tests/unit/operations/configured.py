@@ -1,6 +1,7 @@
 """Keys in every condition, and what a configuration makes of them: profiles, schemes, grants."""
 
 import random
+from dataclasses import replace
 from datetime import date, timedelta
 from functools import cache
 
@@ -43,6 +44,8 @@ OFTEN = Rate(count=100_000, period_s=1.0, burst=100_000)
 
 # Each legacy format has a key that is kept for it, by its name.
 KEPT = {f"zpk-{form.value.lower().replace('_', '-')}": form for form in Format if form.is_legacy}
+# The key of what is stored, which has a second name here.
+STORED = key("pin-stored", "P0", "AES_128", "B")
 KEYS = (
     key("zpk", "P0", "TDES_2KEY", "B", version=1, state="retired"),
     key("zpk", "P0", "TDES_2KEY", "B", version=2, state="decipher-only"),
@@ -51,6 +54,8 @@ KEYS = (
     key("zpk-d", "P0", "TDES_3KEY", "D"),
     key("zpk-aes", "P0", "AES_128", "B"),
     *(key(name, "P0", "TDES_2KEY", "B") for name in KEPT),
+    STORED,
+    replace(STORED, name="pin-stored-too"),
     key("zpk-next", "P0", "TDES_2KEY", "B", valid_from=TODAY + timedelta(days=1)),
     key("zpk-past", "P0", "TDES_2KEY", "B", valid_until=TODAY - timedelta(days=1)),
     key("zpk-gone", "P0", "TDES_2KEY", "B", state="retired"),

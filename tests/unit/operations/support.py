@@ -65,6 +65,7 @@ from tests.unit.operations.configured import (
     RULES,
     SCHEMES,
     SCRIPTS,
+    STORED,
     TDES_TRANSACTION,
     TODAY,
     VARIANTS,
@@ -176,6 +177,7 @@ class World:
             today=lambda: self.today,
             variants=VARIANTS,
             legacy_formats=KEPT,
+            kept_for_store=frozenset({STORED.name}),
         )
         zone = ClearZone(
             self.device,

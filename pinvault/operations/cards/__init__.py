@@ -1,0 +1,1 @@
+"""The use cases of CardPinService: one file each, on one desk."""

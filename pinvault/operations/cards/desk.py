@@ -1,0 +1,266 @@
+"""What every use case of CardPinService stands on: cards, programs, transactions, what is told.
+
+Rules:
+- A card of a program that the caller's rows for the method do not name is as one that is not there.
+- A transaction holds no call of the HSM, and may run several times: it acts on the store alone.
+- Who writes rows gets no right by it: what is said of tokens and sessions is sealed by a key that
+  only the HSM gives, and so is whatever is told again.
+- What the store cannot do now is `STORE_UNAVAILABLE`; what it refuses is a fault of ours.
+"""
+
+import hashlib
+import hmac
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from pinvault.clearzone.card_zone import CardZone
+from pinvault.model.call import Call
+from pinvault.model.cards import (
+    ByExternalId,
+    ById,
+    ByNumber,
+    CardRef,
+    CardStatus,
+    EventType,
+    PinUse,
+    Program,
+    TokenKind,
+)
+from pinvault.model.errors import Reason, Refusal
+from pinvault.operations.admission import Admission
+from pinvault.operations.cards.answers import MICROSECONDS
+from pinvault.operations.route import Router
+from pinvault.operations.schemes import Schemes
+from pinvault.policy.pan_index import PanIndex
+from pinvault.store import (
+    Connection,
+    Store,
+    StoreError,
+    StoreUnavailable,
+    cards,
+    outbox,
+    sessions,
+    tokens,
+)
+from pinvault.store.cards import Card
+from pinvault.store.sessions import PinSession
+
+STORE_RETRY_AFTER_S = 0.5
+
+T = TypeVar("T")
+
+
+class Events(Protocol):
+    """Who is told what, and in which words."""
+
+    def of(
+        self,
+        event: EventType,
+        /,
+        *,
+        card_id: str,
+        program: str,
+        external_id: str | None,
+        at: float,
+    ) -> tuple[tuple[str, str], ...]:
+        """Give the endpoints to be told of an event at `at` (Unix seconds), each with its body."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreKeys:
+    """The names of the keys of what is stored: PANs, reference blocks, blocks to reveal."""
+
+    pan: str
+    reference: str | None = None
+    reveal: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownCard:
+    """A card that the caller may know of, and its program."""
+
+    card: Card
+    program: Program
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardDesk:
+    """Who resolves names, lets calls pass, moves PINs, and keeps them. `now` gives Unix seconds."""
+
+    router: Router
+    schemes: Schemes
+    admission: Admission
+    zone: CardZone
+    store: Store
+    programs: Mapping[str, Program]
+    index: PanIndex
+    keys: StoreKeys
+    events: Events
+    sealing_key: bytes = field(repr=False)
+    now: Callable[[], float]
+
+    def read(self, work: Callable[[Connection], T]) -> T:
+        """Give what `work` finds in one snapshot of the store, or refuse."""
+        try:
+            with self.store.read() as db:
+                return work(db)
+        except StoreUnavailable:
+            raise _unavailable() from None
+
+    def write(self, work: Callable[[Connection], T]) -> T:
+        """Do `work` in one transaction and give what it gives, or refuse and do nothing."""
+        try:
+            return self.store.transact(work)
+        except StoreUnavailable:
+            raise _unavailable() from None
+
+    def try_to_write(self, work: Callable[[Connection], object]) -> None:
+        """Do `work` in one transaction if the store can: for what a refusal leaves behind."""
+        with suppress(StoreError):
+            self.store.transact(work)
+
+    def micros(self) -> int:
+        """Give the time as the store keeps it."""
+        return int(self.now() * MICROSECONDS)
+
+    def find(self, call: Call, ref: CardRef, *uses: PinUse) -> KnownCard:
+        """Find the card of a call, in a status that allows the uses, or refuse."""
+        if isinstance(ref, ByNumber):
+            self.admission.note(call, ref.pan)
+        known = self.look_up(call, ref)
+        return self._allowed(call, known, uses)
+
+    def seal(self, purpose: str, *parts: str | bytes) -> bytes:
+        """Give the keyed hash of what is said, 32 bytes; a text holds no zero byte."""
+        said = (part.encode() if isinstance(part, str) else part for part in (purpose, *parts))
+        return hmac.digest(self.sealing_key, b"\0".join(said), "sha256")
+
+    def token_seal(
+        self, call: Call, token: str, kind: TokenKind, *, card_id: str, expires_at: int
+    ) -> bytes:
+        """Give the seal of a control token of the caller's."""
+        return self.seal("token", card_id, kind, call.caller, str(expires_at), token)
+
+    def session_hash(self, purpose: str, session: PinSession, secret: str) -> bytes:
+        """Give what is kept of a secret of a session: the sealed hash of all that is said of it."""
+        who = (session.id, session.card_id, session.action, session.caller, session.origin)
+        return self.seal(purpose, *who, str(session.expires_at), secret)
+
+    def holder(self, call: Call, token: str, kind: TokenKind, *uses: PinUse) -> KnownCard:
+        """Find the card that a control token names, or refuse; the token stays good."""
+
+        def look(db: Connection) -> Card | None:
+            found = tokens.find(
+                db,
+                token_hash=token_hash(token),
+                kind=kind.value,
+                caller=call.caller,
+                now=self.micros(),
+            )
+            if found is None:
+                return None
+            of = {"card_id": found.card_id, "expires_at": found.expires_at}
+            is_ours = hmac.compare_digest(found.seal, self.token_seal(call, token, kind, **of))
+            return cards.get_card(db, found.card_id) if is_ours else None
+
+        known = self._visible(call, self.read(look), Reason.CONTROL_TOKEN_REFUSED)
+        return self._allowed(call, known, uses)
+
+    def redeem(
+        self, db: Connection, call: Call, token: str, kind: TokenKind, known: KnownCard
+    ) -> None:
+        """Use the control token of a card up, or refuse."""
+        card_id = tokens.redeem(
+            db,
+            token_hash=token_hash(token),
+            kind=kind.value,
+            caller=call.caller,
+            now=self.micros(),
+        )
+        if card_id != known.card.id:
+            raise Refusal(Reason.CONTROL_TOKEN_REFUSED)
+
+    def session(self, call: Call, session_id: str) -> tuple[PinSession, KnownCard]:
+        """Find a session that is not over, and its card, or refuse."""
+
+        def look(db: Connection) -> tuple[PinSession | None, Card | None]:
+            found = sessions.get_session(db, session_id, now=self.micros())
+            return found, None if found is None else cards.get_card(db, found.card_id)
+
+        session, card = self.read(look)
+        known = self._visible(call, card, Reason.SESSION_REFUSED)
+        if session is None:
+            raise Refusal(Reason.SESSION_REFUSED)
+        return session, self._allowed(call, known, ())
+
+    def look_up(self, call: Call, ref: CardRef) -> KnownCard:
+        """Find a card that the caller may know of, in any status, or refuse."""
+        granted = self._granted(call)
+        found = [c for c in self.read(lambda db: self._called(db, ref)) if c.program in granted]
+        if len(found) > 1:
+            raise Refusal(Reason.CARD_AMBIGUOUS)
+        return self._visible(call, found[0] if found else None, Reason.CARD_UNKNOWN)
+
+    def tell(self, db: Connection, event: EventType, known: KnownCard, *, now: int) -> None:
+        """Keep the messages of an event, to be sent once the transaction is there."""
+        card = known.card
+        for endpoint, body in self.events.of(
+            event,
+            card_id=card.id,
+            program=card.program,
+            external_id=card.external_id,
+            at=now / MICROSECONDS,
+        ):
+            message = outbox.Message(
+                id=str(uuid.uuid4()),  # whose dashes keep it from being taken for a secret in a log
+                endpoint=endpoint,
+                type=event.value,
+                card_id=card.id,
+                body=body,
+            )
+            outbox.add(db, message, now=now)
+
+    def _called(self, db: Connection, ref: CardRef) -> tuple[Card, ...]:
+        match ref:
+            case ById(card_id):
+                found = cards.get_card(db, card_id)
+            case ByExternalId(program, external_id):
+                found = cards.card_with_external_id(db, program, external_id)
+            case ByNumber(pan, sequence_number):
+                every = cards.cards_with_pan(db, self.index.of(pan))
+                return tuple(c for c in every if sequence_number in (None, c.sequence_number))
+        return () if found is None else (found,)
+
+    def _granted(self, call: Call) -> frozenset[str]:
+        """Give the programs that the caller's rows for the method name, and that there are."""
+        rows = self.admission.grants.rows(caller=call.caller, method=call.method)
+        return frozenset(name for row in rows for name in row.programs if name in self.programs)
+
+    def _visible(self, call: Call, card: Card | None, otherwise: Reason) -> KnownCard:
+        if card is None or card.program not in self._granted(call):
+            raise Refusal(otherwise)
+        return KnownCard(card, self.programs[card.program])
+
+    def _allowed(self, call: Call, known: KnownCard, uses: tuple[PinUse, ...]) -> KnownCard:
+        call.notes.card, call.notes.program = known.card.id, known.program.name
+        require_status(known, *uses)
+        return known
+
+
+def require_status(known: KnownCard, *uses: PinUse) -> None:
+    """Refuse a card in a status in which its program does not allow the uses."""
+    status = CardStatus(known.card.status)
+    if not all(status in known.program.statuses[use] for use in uses):
+        raise Refusal(Reason.CARD_STATUS)
+
+
+def token_hash(token: str) -> bytes:
+    """Give what a token is found by: it is random, so a plain hash tells nothing of it."""
+    return hashlib.sha256(token.encode()).digest()
+
+
+def _unavailable() -> Refusal:
+    return Refusal(Reason.STORE_UNAVAILABLE, retry_after_s=STORE_RETRY_AFTER_S)
