@@ -2,7 +2,7 @@
 
 Rules:
 - It tells closed-set facts and numbers; it takes no parameter and no body.
-- It runs in the supervisor, which has no key, no request and no HSM session.
+- It runs in a process that has no key, no request and no HSM session.
 """
 
 import threading
@@ -28,10 +28,15 @@ class _Quiet(WSGIRequestHandler):
         """Log nothing: paths come from outside."""
 
 
-def serve(*, host: str, port: int, ready: Callable[[], bool], metrics_directory: str) -> int:
-    """Serve in a background thread; give the port that was bound."""
+def shared_registry(directory: str) -> CollectorRegistry:
+    """Collect what the workers of the host leave in a folder."""
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, path=metrics_directory)  # type: ignore[no-untyped-call]
+    MultiProcessCollector(registry, path=directory)  # type: ignore[no-untyped-call]
+    return registry
+
+
+def serve(*, host: str, port: int, ready: Callable[[], bool], registry: CollectorRegistry) -> int:
+    """Serve in a background thread; give the port that was bound."""
     metrics = make_wsgi_app(registry)
 
     def answer(environ: dict[str, Any], start: StartResponse) -> Iterable[bytes]:
@@ -51,5 +56,5 @@ _NOT_FOUND = ("404 Not Found", b"/healthz, /readyz and /metrics are here\n")
 _STATES = {
     ("/healthz", True): ("200 OK", b"alive\n"),
     ("/readyz", True): ("200 OK", b"ready\n"),
-    ("/readyz", False): ("503 Service Unavailable", b"no worker serves\n"),
+    ("/readyz", False): ("503 Service Unavailable", b"not ready\n"),
 }

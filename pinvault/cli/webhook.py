@@ -1,0 +1,148 @@
+"""`pinvault webhook`: what waits to be delivered, what is dead, and how to send it again."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import click
+
+from pinvault.bootstrap.notify import couriers, open_store
+from pinvault.cli.common import config_argument, json_option, show
+from pinvault.config import load
+from pinvault.notify.delivery import Verdict
+from pinvault.notify.events import TEST, body
+from pinvault.store import Store, outbox
+from pinvault.store.outbox import State, StoredMessage
+
+FAILED = 1
+PAGE = 500
+COLUMNS = ("ID", "Endpoint", "Type", "Card", "Created", "Attempts", "State", "At")
+
+
+@click.group()
+def webhook() -> None:
+    """Look after messages to others; "At" says when one is due, or when it was settled."""
+
+
+@webhook.command(name="list")
+@config_argument
+@click.option("--pending", "state", flag_value="pending", default="pending", help="What waits.")
+@click.option("--dead", "state", flag_value="dead", help="What was given up.")
+@click.option("-n", "--count", type=click.IntRange(1, 100_000), default=100, show_default=True)
+@json_option
+def list_messages(config_file: Path, state: State, count: int, as_json: bool) -> None:
+    """List messages that wait, or that are dead."""
+    with _store(config_file) as store, store.read() as db:
+        found = outbox.page(db, state=state, after=None, count=count)
+        queue = outbox.queue(db, now=_now())
+    show(f"Messages: {state}", COLUMNS, list(map(_row, found)), as_json=as_json)
+    if not as_json:
+        click.echo(f"{queue.pending} pending, {queue.due} of these due, {queue.dead} dead")
+
+
+@webhook.command(name="show")
+@config_argument
+@click.argument("message_id")
+@json_option
+@click.pass_context
+def show_message(context: click.Context, config_file: Path, message_id: str, as_json: bool) -> None:
+    """Show a message with its body."""
+    with _store(config_file) as store, store.read() as db:
+        found = outbox.get(db, message_id)
+    if found is None:
+        click.echo("there is no such message: see pinvault webhook list", err=True)
+        context.exit(FAILED)
+    show("Message", (*COLUMNS, "Body"), [(*_row(found), found.body)], as_json=as_json)
+
+
+@webhook.command()
+@config_argument
+@click.argument("message_ids", nargs=-1)
+@click.option("--all-dead", is_flag=True, help="Send all that is dead by now.")
+@click.pass_context
+def resend(
+    context: click.Context, config_file: Path, message_ids: tuple[str, ...], all_dead: bool
+) -> None:
+    """Send dead messages again: at once, and as often as their attempts leave, or once."""
+    if bool(message_ids) is all_dead:
+        raise click.UsageError("give the ids of dead messages, or --all-dead")
+    with _store(config_file) as store:
+        wanted = _dead(store) if all_dead else iter(message_ids)
+        sent = {each: _resend(store, each) for each in wanted}
+    click.echo(f"{sum(sent.values())} will be sent again")
+    refused = [each for each, was_dead in sent.items() if not was_dead]
+    for each in () if all_dead else refused:
+        click.echo(f"{each}: is not dead: see pinvault webhook show", err=True)
+    if refused and not all_dead:
+        context.exit(FAILED)
+
+
+@webhook.command()
+@config_argument
+@click.argument("name")
+@click.pass_context
+def test(context: click.Context, config_file: Path, name: str) -> None:
+    """Send an endpoint a signed `webhook.test` at once, past the outbox."""
+    known = couriers(load(config_file.absolute()))
+    if name not in known:
+        raise click.UsageError(f"there is no [webhooks.{name}]")
+    sent = body(TEST, {}, at=time.time())
+    outcome = asyncio.run(known[name].deliver(f"test_{uuid.uuid4()}", sent))
+    click.echo(f"{name}: {outcome.verdict.value}: {outcome.cause}")
+    if outcome.verdict is not Verdict.DELIVERED:
+        context.exit(FAILED)
+
+
+@contextmanager
+def _store(config_file: Path) -> Iterator[Store]:
+    store = open_store(load(config_file.absolute()))
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def _dead(store: Store) -> Iterator[str]:
+    """Give what is dead by now; what dies meanwhile comes later in the order, and is left."""
+    until = _now()
+    after: StoredMessage | None = None
+    while True:
+        with store.read() as db:
+            found = outbox.page(db, state="dead", after=after, count=PAGE)
+        for each in found:
+            if each.next_at > until:
+                return
+            yield each.id
+        if not found:
+            return
+        after = found[-1]
+
+
+def _resend(store: Store, message: str) -> bool:
+    return store.transact(partial(outbox.resend, message=message, now=_now()))
+
+
+def _row(message: StoredMessage) -> tuple[str, ...]:
+    return (
+        message.id,
+        message.endpoint,
+        message.type,
+        message.card_id,
+        _time(message.created_at),
+        str(message.attempts),
+        message.state,
+        _time(message.next_at),
+    )
+
+
+def _time(microseconds: int) -> str:
+    return datetime.fromtimestamp(microseconds // 1_000_000, UTC).isoformat().replace("+00:00", "Z")
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
