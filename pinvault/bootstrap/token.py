@@ -3,7 +3,7 @@
 Rules:
 - The token is inspected before it is used; processes of one host open it one after another.
 - It is not opened while keys are being changed: it may then hold a key that no key ring names.
-- Three secrets are derived from the index key, inside the HSM, at start: they stand in no file.
+- Five secrets are derived from the index key, inside the HSM, at start: they stand in no file.
 """
 
 import fcntl
@@ -34,10 +34,12 @@ class Secrets:
     pan_index: bytes
     audit_chain: bytes
     table: bytes
+    store_pan_index: bytes
+    store_seal: bytes
 
     @classmethod
     def derive(cls, device: Device, index_key_id: str) -> "Secrets":
-        """Derive all three."""
+        """Derive all five."""
 
         def of(label: bytes) -> bytes:
             return device.mac(index_key_id, label, timeout=DERIVATION_TIMEOUT_S)
@@ -46,6 +48,8 @@ class Secrets:
             pan_index=of(b"pinvault PAN index v1"),
             audit_chain=of(b"pinvault audit chain v1"),
             table=of(b"pinvault shared table v1"),
+            store_pan_index=of(b"pinvault store PAN index v1"),
+            store_seal=of(b"pinvault store seal v1"),
         )
 
     def __repr__(self) -> str:

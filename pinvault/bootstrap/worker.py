@@ -8,8 +8,7 @@ Rules:
 
 import os
 import time
-from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -19,9 +18,9 @@ from prometheus_client import REGISTRY
 
 from hsm.device import Device, DeviceStatus
 from pinvault.audit.log import AuditLog
-from pinvault.audit.record import AuditRecord, rfc3339
 from pinvault.bootstrap import own_keys
 from pinvault.bootstrap.custody import build_custody
+from pinvault.bootstrap.handshakes import watch_handshakes
 from pinvault.bootstrap.inputs import (
     active_key,
     key_directory,
@@ -31,20 +30,23 @@ from pinvault.bootstrap.inputs import (
     utc_today,
 )
 from pinvault.bootstrap.key_life import open_counts
+from pinvault.bootstrap.protection import require_protection
 from pinvault.bootstrap.purposes import NOTE as KEY_PURPOSES
 from pinvault.bootstrap.purposes import Purposes
 from pinvault.bootstrap.records import open_audit_log
 from pinvault.bootstrap.ring import LiveRing
 from pinvault.bootstrap.ring_versions import RingVersion
-from pinvault.bootstrap.token import Secrets, StartRefused, open_token
+from pinvault.bootstrap.token import Secrets, open_token
+from pinvault.bootstrap.vault import PinVault, open_vault
 from pinvault.bootstrap.watch import KeyWatch, RingWitness
 from pinvault.clearzone.zone import ClearZone
-from pinvault.config import Loaded, RunMode
+from pinvault.config import Loaded
 from pinvault.model.call import Call
 from pinvault.model.errors import Reason, Refusal
 from pinvault.model.keys import KeyDirectory
 from pinvault.model.pins import Format
 from pinvault.operations.admission import Admission
+from pinvault.operations.cards.stored import StoredPins
 from pinvault.operations.custody import Custody, KeyBook
 from pinvault.operations.desk import Desk
 from pinvault.operations.key_desk import KeyDesk
@@ -56,11 +58,10 @@ from pinvault.policy.grants import Grants
 from pinvault.policy.limits import Limits, Nonces
 from pinvault.policy.pan_index import PanIndex
 from pinvault.policy.shared_table import SharedTable
-from pinvault.server import core_log
 from pinvault.server.arrivals import Arrivals
 from pinvault.server.contract import Contract
 from pinvault.server.gate import DeadlineRule, Gate, Method
-from pinvault.server.hardening import harden, weaknesses
+from pinvault.server.hardening import harden
 from pinvault.server.key_service import KeyService
 from pinvault.server.logs import Log, make_log
 from pinvault.server.metrics import Metrics
@@ -68,10 +69,6 @@ from pinvault.server.pin_block_service import PinBlockService
 from pinvault.server.pulse import Pulse
 from pinvault.server.transport import TlsFiles, credentials, options
 from pinvault.server.worker import Listening, Worker, confine
-
-RECORD_TIMEOUT_S = 1.0
-HANDSHAKE_RECORDS_A_SECOND = 10
-
 
 Served = Mapping[str, Method[Any]]
 """What a worker serves over one key ring, by `Service.Method`."""
@@ -91,6 +88,7 @@ class Ground:
     audit: AuditLog
     table: SharedTable
     counts: BlockCounts
+    vault: PinVault | None
 
     def condition(self) -> Pulse:
         """Tell how the worker is: the token answers, and the record can be written."""
@@ -103,12 +101,23 @@ class Ground:
         serves = self.device.status is DeviceStatus.SERVING and self.audit.healthy
         return Pulse.SERVING if serves else Pulse.AILING
 
+    def services(self) -> dict[str, Callable[[], bool]]:
+        """Name what is served, each with what it stands on besides the worker."""
+        cards = {"CardPinService": self.vault.watch.is_up} if self.vault is not None else {}
+        return {"PinBlockService": _always, "KeyService": _always, **cards}
+
     def close(self) -> None:
         """Close the record first: its last checkpoint is signed in the token."""
         self.audit.close()
+        if self.vault is not None:
+            self.vault.close()
         self.device.close()
         self.table.close()
         self.counts.close()
+
+
+def _always() -> bool:
+    return True
 
 
 def build_worker(loaded: Loaded, *, index: int, pulse_fd: int, port: int) -> Worker:
@@ -119,10 +128,10 @@ def build_worker(loaded: Loaded, *, index: int, pulse_fd: int, port: int) -> Wor
     keep = os.dup(2)
     metrics = Metrics(REGISTRY)
     log = make_log(count=metrics.redacted, stream=os.fdopen(keep, "w", buffering=1), worker=index)
-    _require_protection(loaded, log)
+    require_protection(loaded, log)
     require_tls_files(loaded)
     ground = _lay_ground(loaded, index, log, metrics)
-    watch = _watch_handshakes(ground.audit, metrics, log, keep)  # from here on gRPC is at work
+    watch = watch_handshakes(ground.audit, metrics, log, keep)  # from here on gRPC is at work
     try:
         admission = _build_admission(ground)
         ring = _live_ring(ground, admission)
@@ -143,7 +152,7 @@ def build_worker(loaded: Loaded, *, index: int, pulse_fd: int, port: int) -> Wor
         return Worker(
             listening=_listening(loaded, log, port),
             gate=_build_gate(ground, admission, ring),
-            services=("PinBlockService", "KeyService"),
+            services=ground.services(),
             condition=ground.condition,
             close=close,
             pulse_fd=pulse_fd,
@@ -165,6 +174,8 @@ def _lay_ground(loaded: Loaded, index: int, log: Log, metrics: Metrics) -> Groun
         log.warning("token", finding=finding.summary, remedy=finding.remedy)
     index_key = active_key(loaded, key_directory(version.ring), "index")
     secrets = Secrets.derive(device, index_key.id)
+    table = open_table(loaded, secrets)
+    vault = open_vault(loaded, device, secrets=secrets, table=table, is_first=index == 0, log=log)
     return Ground(
         loaded=loaded,
         log=log,
@@ -174,8 +185,9 @@ def _lay_ground(loaded: Loaded, index: int, log: Log, metrics: Metrics) -> Groun
         device=device,
         secrets=secrets,
         audit=open_audit_log(loaded, device, version, secrets, index),
-        table=open_table(loaded, secrets),
+        table=table,
         counts=open_counts(loaded),
+        vault=vault,
     )
 
 
@@ -276,14 +288,18 @@ def _methods(
         today=utc_today,
         variants=config.dukpt.tdes_variants,
         legacy_formats={key: Format(name) for key, name in config.legacy_formats.items()},
+        kept_for_store=loaded.store_keys(),
     )
+    schemes = Schemes(router=router, verification=loaded.verification(), scripts=loaded.scripts())
+    cards = None
+    if ground.vault is not None:
+        cards = ground.vault.desk(router=router, schemes=schemes, admission=admission)
     desk = Desk(
         router=router,
-        schemes=Schemes(
-            router=router, verification=loaded.verification(), scripts=loaded.scripts()
-        ),
+        schemes=schemes,
         admission=admission,
         zone=zone,
+        stored=StoredPins(cards) if cards is not None else None,
     )
     keys = Keys(
         directory=directory,
@@ -293,6 +309,8 @@ def _methods(
     )
     key_service = KeyService(keys=keys, desk=KeyDesk(admission=admission, custody=custody))
     every = (*PinBlockService(desk).methods(), *key_service.methods())
+    if ground.vault is not None and cards is not None:
+        every += ground.vault.methods(cards)
     return tuple(method for method in every if config.role.serves(method.name))
 
 
@@ -311,32 +329,3 @@ def _listening(loaded: Loaded, log: Log, port: int) -> Listening:
         grace_s=server.grace_s,
         reflection=server.reflection,
     )
-
-
-def _require_protection(loaded: Loaded, log: Log) -> None:
-    missing = weaknesses()
-    if missing and loaded.config.mode is RunMode.PRODUCTION:
-        raise StartRefused("production mode refuses to start: " + "; ".join(missing))
-    for weakness in missing:
-        log.warning("protection missing", weakness=weakness)
-
-
-def _watch_handshakes(audit: AuditLog, metrics: Metrics, log: Log, keep: int) -> core_log.Watch:
-    recorded: deque[float] = deque(maxlen=HANDSHAKE_RECORDS_A_SECOND)
-
-    def refused(cause: str) -> None:
-        """Count each; record a few a second, since a stranger could else fill the disk."""
-        metrics.tls_refused()
-        now = time.monotonic()
-        if len(recorded) == recorded.maxlen and now - recorded[0] < 1:
-            return
-        recorded.append(now)
-        audit.append(
-            AuditRecord(event="tls-refused", time=rfc3339(utc_now()), cause=cause),
-            RECORD_TIMEOUT_S,
-        )
-
-    def other(severity: str, source: str) -> None:
-        log.warning("grpc core", severity=severity, source=source)
-
-    return core_log.watch(refused=refused, other=other, keep=keep)

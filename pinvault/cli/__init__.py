@@ -17,13 +17,20 @@ from pinvault.server.hardening import allocator_told, with_allocator
 REFUSED = 2
 COMMANDS = {
     "audit": "pinvault.cli.audit:audit",
+    "card": "pinvault.cli.card:card",
     "config": "pinvault.cli.check:config",
     "doctor": "pinvault.cli.check:doctor",
     "key": "pinvault.cli.key:key",
+    "notify": "pinvault.cli.notify:notify",
+    "reencrypt": "pinvault.cli.reencrypt:reencrypt",
     "serve": "pinvault.cli.serve:serve",
     "store": "pinvault.cli.store:store",
+    "webhook": "pinvault.cli.webhook:webhook",
     "worker": "pinvault.cli.serve:worker",
 }
+
+_SECRET = (["card"], ["key"], ["notify"], ["reencrypt"], ["serve"], ["webhook"])
+"""The commands that hold a PIN, a key or a secret, if only for a moment."""
 
 
 class _Commands(click.Group):
@@ -48,7 +55,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; a known fault is told in its own words, without a traceback."""
-    if sys.argv[1:2] in (["serve"], ["key"]) and not allocator_told(os.environ):
+    if sys.argv[1:2] in _SECRET and not allocator_told(os.environ):
         # The same program again, with an allocator that scrubs, before there is any secret.
         arguments = [sys.executable, "-m", "pinvault", *sys.argv[1:]]
         os.execve(sys.executable, arguments, with_allocator(os.environ))  # noqa: S606

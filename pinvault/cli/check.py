@@ -1,6 +1,6 @@
 """`pinvault config check` and `pinvault doctor`: would it start, and if not, why not."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -9,7 +9,10 @@ from hsm.errors import HsmError
 from pinvault import bootstrap
 from pinvault.cli.common import config_argument, json_option, show
 from pinvault.config import ConfigError, Loaded, load
+from pinvault.model.references import SchemeRef
+from pinvault.model.verification import Ibm3624Scheme
 from pinvault.server.hardening import allocator_scrubs, with_allocator
+from pinvault.store import Store, StoreError
 
 FAILED = 1
 
@@ -33,6 +36,8 @@ def check(config_file: Path) -> None:
     directory = bootstrap.key_directory(ring)
     for ending in bootstrap.endings(directory, today=bootstrap.utc_today(), warn_days=warn_days):
         click.echo(f"{config_file}: {ending.text}")
+    for told in _vault(loaded):
+        click.echo(f"{config_file}: {told}")
     wanted = loaded.slots_wanted()
     if wanted > loaded.config.state.slots:
         click.echo(
@@ -40,6 +45,27 @@ def check(config_file: Path) -> None:
             f"there are {loaded.config.state.slots}; calls are refused when they are full: "
             "raise it, or lower per_caller"
         )
+
+
+def _vault(loaded: Loaded) -> Iterator[str]:
+    """Tell what is kept of cards, and under which keys."""
+    store = loaded.config.store
+    if store is None:
+        return
+    kind = store.address.partition(":")[0]
+    yield f"store: {kind}; PANs under {store.pan_key}, {len(loaded.programs())} programs"
+    for name, program in loaded.programs().items():
+        scheme = program.scheme
+        kept = f"PIN blocks under {store.reference_key}"
+        if scheme is not None:
+            kept = f"values by {scheme.name} under {_key_of(loaded, scheme)}"
+        revealed = f"revealed from PIN blocks under {store.reveal_key}"
+        yield f"program {name}: {kept}; {revealed if program.reveal else 'not revealed'}"
+
+
+def _key_of(loaded: Loaded, scheme: SchemeRef) -> str:
+    found = loaded.verification()[scheme.name]
+    return found.key if isinstance(found, Ibm3624Scheme) else found.keys[scheme.key_index or 0]
 
 
 @click.command()
@@ -53,6 +79,7 @@ def doctor(context: click.Context, config_file: Path, as_json: bool) -> None:
         ("TLS files", _tls),
         ("key ring", lambda loaded: f"{len(bootstrap.read_keyring(loaded).keys)} keys"),
         ("token", _token),
+        *([("store", _store)] if loaded.config.store is not None else []),
         ("allocator", _allocator),
     ]
     rows = [_row(name, look, loaded) for name, look in checks]
@@ -66,6 +93,8 @@ def _row(name: str, look: Callable[[Loaded], str], loaded: Loaded) -> tuple[str,
         return name, "ok", look(loaded)
     except (ConfigError, HsmError) as error:
         return name, "FAIL", str(error)
+    except StoreError as error:
+        return name, "FAIL", f"{error.problem}: {error.remedy}"
     except OSError as error:
         return name, "FAIL", f"{error.filename}: {error.strerror}: correct the path or its mode"
 
@@ -78,6 +107,13 @@ def _tls(loaded: Loaded) -> str:
 def _token(loaded: Loaded) -> str:
     bootstrap.open_device(loaded, bootstrap.read_keyring(loaded)).close()
     return "agrees with the key ring"
+
+
+def _store(loaded: Loaded) -> str:
+    if loaded.config.store is None:
+        return "none"
+    Store.open(loaded.config.store.address).close()
+    return "answers, with the tables of this release"
 
 
 def _allocator(_: Loaded) -> str:

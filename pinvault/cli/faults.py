@@ -4,12 +4,16 @@ from hsm.errors import HsmError, InspectionFailed
 from pinvault.audit.errors import AuditError
 from pinvault.bootstrap import StartRefused
 from pinvault.ceremony.plan import PlanError
+from pinvault.client import NotRevealed, PinvaultError, SealingKeyChanged
 from pinvault.config import ConfigError
 from pinvault.model.errors import Refusal
 from pinvault.policy.host_file import TableError
 from pinvault.store.errors import StoreError
 
-FORESEEN = (ConfigError, PlanError, HsmError, AuditError, TableError, StoreError, StartRefused)
+FORESEEN = (
+    *(ConfigError, PlanError, HsmError, AuditError, TableError, StoreError, StartRefused),
+    *(PinvaultError, SealingKeyChanged, NotRevealed),
+)
 
 
 def told(error: Exception) -> str | None:

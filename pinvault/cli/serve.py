@@ -51,7 +51,7 @@ def _supervise(loaded: Loaded) -> int:
             host=admin_host,
             port=admin_port,
             ready=lambda: supervisor.ready,
-            metrics_directory=metrics,
+            registry=admin.shared_registry(metrics),
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, supervisor.stop)

@@ -27,8 +27,22 @@ from pinvault.client.answers import (
     TranslatedPins,
     VerifiedPin,
 )
+from pinvault.client.card_values import (
+    Card,
+    CardNumber,
+    ControlToken,
+    CreatedSession,
+    ExternalId,
+    OpenedSession,
+    PinState,
+    PinVerdict,
+    PlacedPin,
+    RevealedPin,
+)
+from pinvault.client.cards import Cards
 from pinvault.client.errors import PinvaultError, SealingKeyChanged
 from pinvault.client.keys import ExportedKey, Keys, KeyVersion, RotatedKey
+from pinvault.client.reveal import NotRevealed, RevealKey
 from pinvault.client.sealing import SealingKey, seal, wrap
 from pinvault.client.values import (
     Dukpt,
@@ -49,11 +63,17 @@ from pinvault.client.values import (
 from pinvault.client.vault import Vault, connect
 
 __all__ = [
+    "Card",
+    "CardNumber",
+    "Cards",
     "ChangedValue",
+    "ControlToken",
+    "CreatedSession",
     "Dukpt",
     "EncryptedPin",
     "EncryptedPinChange",
     "ExportedKey",
+    "ExternalId",
     "GeneratedPin",
     "GeneratedValue",
     "Ibm3624Offset",
@@ -63,12 +83,19 @@ __all__ = [
     "KeyVersion",
     "Keys",
     "NaturalPin",
+    "NotRevealed",
+    "OpenedSession",
     "PackedPins",
     "PinBlock",
     "PinChangeScript",
     "PinColumn",
+    "PinState",
+    "PinVerdict",
     "PinvaultError",
+    "PlacedPin",
     "RandomPin",
+    "RevealKey",
+    "RevealedPin",
     "RotatedKey",
     "SealedPin",
     "SealingKey",

@@ -1,16 +1,19 @@
-"""One connection to a server: mTLS, a deadline on every call, and repeats where they are safe.
+"""How a client reaches servers: mTLS, a deadline on every call, and repeats where they are safe.
 
 Rules:
 - mTLS always.
+- A channel is one connection, and a connection is one worker of one server. Several channels take
+  turns, and a call that is repeated is repeated on the next one.
 - Only a call that its caller calls repeatable is repeated, and only while the server is away.
 - All attempts share one deadline.
 """
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import cycle
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import grpc
 
@@ -25,6 +28,7 @@ _OPTIONS = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.enable_retries", 0),
+    ("grpc.use_local_subchannel_pool", 1),  # else channels to one target share a connection
 )
 
 Request = TypeVar("Request")
@@ -32,11 +36,38 @@ Reply = TypeVar("Reply")
 
 
 def open_channel(
-    target: str, *, ca: Path | bytes, certificate: Path | bytes, private_key: Path | bytes
+    target: str,
+    *,
+    ca: Path | bytes,
+    certificate: Path | bytes,
+    private_key: Path | bytes,
+    channels: int = 1,
 ) -> grpc.Channel:
-    """Open a channel to `host:port` with mTLS; PEM as bytes or files."""
+    """Open a channel to `host:port` with mTLS, or several as one; PEM as bytes or files."""
+    if channels < 1:
+        raise ValueError("there is at least one channel")
     credentials = grpc.ssl_channel_credentials(_pem(ca), _pem(private_key), _pem(certificate))
-    return grpc.secure_channel(target, credentials, options=_OPTIONS)
+    opened = [grpc.secure_channel(target, credentials, options=_OPTIONS) for _ in range(channels)]
+    # Of a channel, stubs and `Connection` use what `Several` has.
+    return opened[0] if channels == 1 else cast("grpc.Channel", Several(opened))
+
+
+class Several:
+    """Channels that take turns: every call of a method goes over the one after the last."""
+
+    def __init__(self, channels: Sequence[grpc.Channel]) -> None:
+        self._channels = channels
+
+    def unary_unary(self, method: str, *arguments: Any, **options: Any) -> Callable[..., Any]:
+        """Give what calls a method, as a channel does."""
+        calls = [each.unary_unary(method, *arguments, **options) for each in self._channels]
+        turns = cycle(calls)
+        return lambda *given, **named: next(turns)(*given, **named)
+
+    def close(self) -> None:
+        """Close all; calls under way fail."""
+        for channel in self._channels:
+            channel.close()
 
 
 class Connection:

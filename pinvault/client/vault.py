@@ -27,6 +27,7 @@ from pinvault.client.answers import (
     TranslatedPins,
     VerifiedPin,
 )
+from pinvault.client.cards import Cards
 from pinvault.client.channel import TIMEOUT_S, Connection, open_channel
 from pinvault.client.keys import Keys
 from pinvault.client.sealing import LIFETIME_S, SealingKey, seal
@@ -60,15 +61,20 @@ def connect(
     sealing_key: str = "pin-seal",
     thumbprints: Collection[str] = (),
     timeout_s: float = TIMEOUT_S,
+    channels: int = 1,
 ) -> "Vault":
     """Connect to `host:port` with mTLS; PEM as bytes or files.
 
     `sealing_profile` and `sealing_key` name the server's incoming profile and its key.
     `thumbprints` (RFC 7638, base64url) pin that key: get them from the operator, the next
-    one before a rotation.
+    one before a rotation. `channels` is how many connections take turns: several reach
+    several servers behind a load balancer, and several workers of each.
     """
+    channel = open_channel(
+        target, ca=ca, certificate=certificate, private_key=private_key, channels=channels
+    )
     return Vault(
-        open_channel(target, ca=ca, certificate=certificate, private_key=private_key),
+        channel,
         sealing_profile=sealing_profile,
         sealing_key=sealing_key,
         thumbprints=thumbprints,
@@ -79,8 +85,8 @@ def connect(
 class Vault:
     """A pinvault server. Safe to use from any number of threads; close it, or use `with`.
 
-    `timeout_s` bounds a call in seconds, with all its attempts. `keys` has the verbs that change
-    keys, for those who keep them.
+    `timeout_s` bounds a call in seconds, with all its attempts. `cards` has the verbs of the cards
+    whose PINs the server keeps, `keys` those that change keys, for those who keep them.
     """
 
     def __init__(
@@ -95,6 +101,7 @@ class Vault:
         self._connection = Connection(channel, timeout_s=timeout_s)
         self._pin_blocks = pin_block_pb2_grpc.PinBlockServiceStub(channel)
         self._key_service = key_pb2_grpc.KeyServiceStub(channel)
+        self.cards = Cards(self._connection)
         self.keys = Keys(self._connection)
         self._sealing_profile = sealing_profile
         self._sealing_keys = SealingKeys(
@@ -115,25 +122,30 @@ class Vault:
         self,
         pin: str,
         *,
-        pan: str | None,
+        pan: str | None = None,
+        card: str | None = None,
+        profile: str | None = None,
         lifetime_s: int = LIFETIME_S,
         caller: str | None = None,
     ) -> SealedPin:
         """Seal a PIN of 4 to 12 digits for one call.
 
-        It is good for `lifetime_s` seconds and, with `pan`, for that card only, with `caller`
-        for the service of that identity. The first use fetches the server's public key.
-        Raises SealingKeyChanged when it is no pinned one, ValueError (without the PIN) when
-        the PIN is none.
+        It is good for `lifetime_s` seconds and, with `pan` or with `card` (an id of the PIN
+        vault), for that card only, with `caller` for the service of that identity. `profile` names
+        the incoming profile where it is another than the connection's: one that binds cards takes
+        nothing else. The first use fetches the server's public key. Raises SealingKeyChanged
+        when it is no pinned one, ValueError (without the PIN) when the PIN is none or both PAN
+        and card are given.
         """
         ciphertext = seal(
             pin,
             key=self.sealing_key(),
             pan=pan,
+            card=card,
             expires=int(time.time()) + lifetime_s,
             caller=caller,
         )
-        return SealedPin(profile=self._sealing_profile, ciphertext=ciphertext, pan=pan)
+        return SealedPin(profile=profile or self._sealing_profile, ciphertext=ciphertext, pan=pan)
 
     def sealing_key(self, *, refresh: bool = False) -> SealingKey:
         """Give the server's sealing key; it is fetched again every ten minutes, or to `refresh`."""

@@ -16,6 +16,7 @@ from pinvault.model.dukpt import Dukpt
 from pinvault.model.errors import Reason, Refusal
 from pinvault.model.pan import Pan
 from pinvault.model.pins import (
+    CardSource,
     EnvelopeSource,
     EnvelopeTarget,
     Format,
@@ -92,6 +93,8 @@ def read_source(message: resources_pb2.PinSource, *, at: str) -> PinSource:
                 pan=Pan(message.envelope.pan) if message.envelope.pan else None,
                 ciphertext=message.envelope.ciphertext,
             )
+        case "card":
+            return CardSource(message.card.card_id)
         case other:
             raise Refusal(Reason.NOT_SUPPORTED, field=f"{at}.{other}")
 

@@ -99,3 +99,49 @@ class Metrics:
             self._days_left.labels(key_id).set(days_left)
         if blocks is not None:
             self._blocks.labels(key_id).set(blocks)
+
+
+class StoreMetrics:
+    """What a worker with a store tells besides."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._up = Gauge(
+            "pinvault_store_up",
+            "1 while the store answers every worker.",
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+        self._pending = Gauge(
+            "pinvault_outbox_pending",
+            "Messages that wait to be sent.",
+            registry=registry,
+            multiprocess_mode="livemostrecent",
+        )
+        self._dead = Gauge(
+            "pinvault_outbox_dead",
+            "Messages that were given up; above 0, look.",
+            registry=registry,
+            multiprocess_mode="livemostrecent",
+        )
+        self._oldest = Gauge(
+            "pinvault_outbox_oldest_seconds",
+            "How long the oldest message that is due has been so.",
+            registry=registry,
+            multiprocess_mode="livemostrecent",
+        )
+        self._blocked = Counter(
+            "pinvault_pins_blocked_total",
+            "Calls that used a PIN's last try.",
+            registry=registry,
+        )
+        self.pin_blocked: Callable[[], None] = self._blocked.inc
+
+    def up(self, is_up: bool) -> None:
+        """Tell whether the store answers."""
+        self._up.set(1 if is_up else 0)
+
+    def outbox(self, *, pending: int, dead: int, oldest_s: float) -> None:
+        """Tell how long the queue of the outbox is."""
+        self._pending.set(pending)
+        self._dead.set(dead)
+        self._oldest.set(oldest_s)

@@ -1,7 +1,8 @@
 """One worker process: a gRPC server on the shared port, its health, and its pulse.
 
 Rules:
-- Health is SERVING only while the HSM answers rightly and the audit log can be written.
+- Health is SERVING only while the HSM answers rightly and the audit log can be written; that of a
+  service, while what it stands on besides is there too.
 - A token that hangs cannot be helped from inside: the pulse says so, and the supervisor
   replaces the process.
 - On a stop, health goes first, then the calls under way are finished, then the record is closed.
@@ -10,7 +11,7 @@ Rules:
 import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -51,14 +52,17 @@ def confine(index: int) -> None:
 
 
 class Worker:
-    """Runs until it is told to stop. `condition` is asked twice a second."""
+    """Runs until it is told to stop. `condition` is asked twice a second.
+
+    `services` names what is served, each with whether what it stands on besides is there.
+    """
 
     def __init__(
         self,
         *,
         listening: Listening,
         gate: Gate,
-        services: Sequence[str],
+        services: Mapping[str, Callable[[], bool]],
         condition: Callable[[], Pulse],
         close: Callable[[], None],
         pulse_fd: int,
@@ -66,7 +70,7 @@ class Worker:
         log: Log,
     ) -> None:
         self._listening = listening
-        self._names = ["", *(f"{PACKAGE}.{name}" for name in services)]
+        self._services = {f"{PACKAGE}.{name}": stands for name, stands in services.items()}
         self._condition = condition
         self._close = close
         self._pulse_fd = pulse_fd
@@ -99,7 +103,7 @@ class Worker:
         server.add_generic_rpc_handlers((gate,))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         if listening.reflection:
-            names = [*self._names[1:], health.SERVICE_NAME, reflection.SERVICE_NAME]
+            names = [*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME]
             reflection.enable_server_reflection(names, server)
         server.add_secure_port(listening.address, listening.credentials)
         return server
@@ -115,9 +119,9 @@ class Worker:
     def _tell(self, condition: Pulse) -> None:
         """Carry the condition to health, metrics and the supervisor."""
         serves = condition is Pulse.SERVING
-        status = health_pb2.HealthCheckResponse
-        for name in self._names:
-            self._health.set(name, status.SERVING if serves else status.NOT_SERVING)
+        self._health.set("", _status(serves))
+        for name, stands in self._services.items():
+            self._health.set(name, _status(serves and stands()))
         self._metrics.serving(serves)
         self._beat(condition)
 
@@ -134,3 +138,8 @@ class Worker:
         self._health.enter_graceful_shutdown()
         self._server.stop(self._listening.grace_s).wait()
         self._close()
+
+
+def _status(serves: bool) -> int:
+    status = health_pb2.HealthCheckResponse
+    return status.SERVING if serves else status.NOT_SERVING

@@ -8,9 +8,9 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.descriptor_pb2 import FieldOptions
 from protovalidate import Validator
 
-from pinvault.v1 import error_reason_pb2, key_pb2, pin_block_pb2, resources_pb2
+from pinvault.v1 import card_pin_pb2, error_reason_pb2, key_pb2, pin_block_pb2, resources_pb2
 
-FILES = (error_reason_pb2, key_pb2, pin_block_pb2, resources_pb2)
+FILES = (card_pin_pb2, error_reason_pb2, key_pb2, pin_block_pb2, resources_pb2)
 
 # Bytes can hold anything, so each such field stands here with what it holds.
 BYTES = {
@@ -37,7 +37,8 @@ OPEN_BYTES = {
 # A PAN of 12 digits has the shape of a PIN of 12, and a check value of 3 or 5 bytes may happen to
 # be 6 or 10 digits; nothing but the name tells them apart. Check values are output, or are compared
 # with one and dropped.
-# PVVs and offsets are digits that are no PIN: what issuers keep beside a card to verify one with.
+# PVVs and offsets are digits that are no PIN: what issuers keep beside a card to verify one with. The
+# last four digits of a PAN stand on receipts, and are output.
 LOOKALIKES = {
     "Key.check_value": {6, 10},
     "KeyUse.check_value": {6, 10},
@@ -45,8 +46,11 @@ LOOKALIKES = {
     "RetireKeyRequest.check_value": {6, 10},
     "VisaPvv.pvv": {4},
     "Ibm3624Offset.offset": set(range(4, 13)),
+    "Card.last_four": {4},
 }
 PANS = {
+    "CardNumber.pan",
+    "RegisterCardRequest.pan",
     "EnvelopeSource.pan",
     "EnvelopeTarget.pan",
     "IsoFormat0.pan",
@@ -74,6 +78,14 @@ SENSITIVE = (
         "EncryptPinChangeResponse.old_pin_field",
         "ImportKeyBlockRequest.key_block",
         "ExportKeyBlockResponse.key_block",
+        "IssueControlTokenResponse.control_token",
+        "SetPinRequest.control_token",
+        "RevealPinRequest.control_token",
+        "RevealPinResponse.envelope",
+        "CreatePinSessionResponse.session_secret",
+        "OpenPinSessionRequest.session_secret",
+        "OpenPinSessionResponse.page_secret",
+        "SubmitPinRequest.page_secret",
     }
 )
 # Numbers that may be large, and what they count.

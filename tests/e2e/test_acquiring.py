@@ -15,6 +15,7 @@ from pinvault.client import (
     VisaPvv,
     VisaPvvScheme,
 )
+from pinvault.config import load
 from pinvault.development.configuration import Settings
 from pinvault.development.environment import Environment
 from pinvault.development.server import RunningServer
@@ -32,6 +33,13 @@ def acquiring(make_environment: Callable[[Settings], Environment]) -> Iterator[R
     made.config.write_text(f'{granted}\n[legacy_formats]\nzpk-terminal = "VISA_4"\n')
     with RunningServer(made) as running:
         yield running
+
+
+def test_an_acquiring_server_stores_nothing(acquiring: RunningServer) -> None:
+    loaded = load(acquiring.environment.config)
+    assert loaded.config.store is None
+    assert (loaded.store_keys(), loaded.programs()) == (frozenset(), {})
+    assert not [row for row in loaded.grants() if row.method.startswith("CardPinService.")]
 
 
 def test_an_acquiring_server_has_no_issuing_verbs(acquiring: RunningServer) -> None:

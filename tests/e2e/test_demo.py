@@ -9,6 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from hsm import keyring
+from hsm.vocabulary import Algorithm, Origin
+from pinvault.config import load
+from pinvault.development.environment import Environment
+from pinvault.store import Store
+
 FIELD = re.compile("[0-9a-f]{512}")
 SAMPLE = {
     "userId": "Alex",
@@ -68,6 +74,20 @@ def test_the_whole_story_is_told(story: str) -> None:
     ):
         assert part in story
     assert "IS WRONG" not in story
+
+
+def test_a_store_is_ready_with_keys_that_only_the_token_knows(folder: Path, story: str) -> None:
+    assert story
+    place = Environment(folder / "demo")
+    loaded = load(place.config)
+    assert loaded.config.store is not None
+    store = Store.open(loaded.config.store.address)
+    store.probe()
+    store.close()
+    ring = {entry.name: entry for entry in keyring.load(place.root / "keyring.toml").keys}
+    for name in loaded.store_keys():
+        assert (ring[name].algorithm, ring[name].origin) == (Algorithm.AES_256, Origin.GENERATED)
+        assert not (place.partners / f"{name}.hex").exists()
 
 
 def test_an_interrupted_set_up_is_made_again(folder: Path) -> None:

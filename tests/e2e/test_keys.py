@@ -249,6 +249,28 @@ def test_a_sealing_key_is_rotated_and_old_envelopes_still_open(
     assert done.source_key.version == rotated.key.version
 
 
+@pytest.mark.parametrize("name", ["pan-store", "pin-reference", "pin-reveal"])
+def test_a_key_of_what_is_stored_is_rotated_and_nobody_names_it(
+    keeper_server: RunningServer, keeper: Vault, vault: Vault, name: str
+) -> None:
+    before = keeper.keys.get(name)
+    rotated = keeper.keys.rotate(before.id)
+    assert (rotated.key.version, rotated.key.origin) == (before.version + 1, "GENERATED")
+    assert rotated.previous.state == "DECIPHER_ONLY"
+    pin = terminal(keeper_server.environment, "4831")
+    for key in (name, before.id, rotated.key.id):
+        to = ToPinBlock(key=key, format="ISO_4", pan=PAN)
+        assert reason_of(lambda to=to: vault.encrypt_pin(pin, to=to)) == "KEY_USAGE_MISMATCH"
+        source = PinBlock(key=key, format="ISO_4", pan=PAN, ciphertext=bytes(16))
+        refused = reason_of(lambda of=source: vault.translate_pin(of, to=switch()))
+        assert refused == "KEY_USAGE_MISMATCH"
+    for change in (
+        lambda: keeper.keys.retire(before.id, check_value=before.check_value),
+        lambda: keeper.keys.export_block(name, kbpk="kbpk-partner", version="D"),
+    ):
+        assert reason_of(change) == "KEY_NOT_GRANTED"
+
+
 def test_a_partner_s_key_is_not_rotated_and_what_to_do_is_told(keeper: Vault) -> None:
     with pytest.raises(PinvaultError) as refused:
         keeper.keys.rotate("zpk-terminal")

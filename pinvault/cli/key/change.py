@@ -25,9 +25,9 @@ from pinvault.cli.key.desk import (
     wanted_key,
 )
 from pinvault.cli.key.first import make_own_key, own_key
-from pinvault.config import load
+from pinvault.config import Loaded, load
 from pinvault.model.custody import Exportability
-from pinvault.model.keys import State
+from pinvault.model.keys import Key, State
 
 check_value_option = click.option(
     "--check-value", help="The key's check value, for programs; people are asked."
@@ -126,12 +126,17 @@ def rotate(
 @click.command()
 @config_argument
 @click.argument("reference", metavar="KEY")
+@click.option("--lose-rows", is_flag=True, help="Even if rows of the store open under it alone.")
 @check_value_option
 @json_option
-def retire(config_file: Path, reference: str, check_value: str | None, as_json: bool) -> None:
+def retire(
+    config_file: Path, reference: str, lose_rows: bool, check_value: str | None, as_json: bool
+) -> None:
     """Retire a version for good: nothing is enciphered or deciphered under it any more."""
     with key_desk(config_file) as desk:
         found = desk.find(reference)
+        if not lose_rows:
+            _require_no_rows(desk.loaded, found)
         require_check_value(found, check_value, to="retire")
         key = desk.act(
             "Key.Retire",
@@ -140,6 +145,17 @@ def retire(config_file: Path, reference: str, check_value: str | None, as_json: 
             about=(found,),
         )
     tell("Retired", key, as_json=as_json)
+
+
+def _require_no_rows(loaded: Loaded, key: Key) -> None:
+    if key.name not in loaded.store_keys():
+        return
+    from pinvault.bootstrap.reencrypt import rows_under  # SQL takes long to import
+
+    rows = rows_under(loaded, key)
+    if rows:
+        told = " and ".join(f"{count:,} rows of {column}" for column, count in rows.items())
+        raise NotDone(f"{told} open under {key.id} alone: run pinvault reencrypt first")
 
 
 @click.command()

@@ -5,7 +5,7 @@ import time
 import grpc
 import pytest
 
-from pinvault.client.channel import ATTEMPTS, Connection
+from pinvault.client.channel import ATTEMPTS, Connection, Several, open_channel
 from pinvault.client.errors import PinvaultError
 from tests.unit.client.support import Away, Server
 
@@ -52,3 +52,37 @@ def test_there_is_no_pause_that_the_deadline_has_no_room_for() -> None:
         call(server, repeatable=True, timeout_s=0.04)
     assert len(server.asked) == 1
     assert time.monotonic() - began < 1
+
+
+# --- several channels
+
+
+def test_several_channels_take_turns() -> None:
+    servers = [Server(*["reply"] * 4) for _ in range(3)]
+    several = Several(servers)
+    connection = Connection(several, timeout_s=5.0)
+    method = several.unary_unary("/a/b")
+    for _ in range(12):
+        assert connection.call(method, None, repeatable=False) == "reply"
+    assert [len(server.asked) for server in servers] == [4, 4, 4]
+
+
+def test_what_one_server_cannot_take_is_repeated_on_the_next() -> None:
+    away, there = Server(Away()), Server("reply")
+    several = Several([away, there])
+    connection = Connection(several, timeout_s=5.0, sleep=lambda _: None)
+    assert connection.call(several.unary_unary("/a/b"), None, repeatable=True) == "reply"
+    assert (len(away.asked), len(there.asked)) == (1, 1)
+
+
+def test_all_of_them_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[Server] = []
+    monkeypatch.setattr(Server, "close", lambda self: closed.append(self))
+    servers = [Server(), Server()]
+    Several(servers).close()
+    assert closed == servers
+
+
+def test_there_is_no_client_without_a_channel() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        open_channel("localhost:1", ca=b"", certificate=b"", private_key=b"", channels=0)

@@ -61,6 +61,19 @@ def a_generation(world: World) -> pb.GenerateVerificationValueRequest:
     )
 
 
+def a_pin_change(world: World) -> pb.EncryptPinChangeRequest:
+    source = a_source(world.block())
+    return pb.EncryptPinChangeRequest(
+        profile="partner", pan=PAN, new_source=source, old_source=source
+    )
+
+
+def a_current_script(world: World) -> pb.EncryptPinChangeScriptRequest:
+    request = to_script(world, "vsdc-current")
+    request.current_source.CopyFrom(request.new_source)
+    return request
+
+
 def random_pin(_: World) -> pb.GeneratePinRequest:
     return to_generate(random=pb.RandomPin(length=4))
 
@@ -74,7 +87,7 @@ def pin_of_an_offset(_: World) -> pb.GeneratePinRequest:
 
 
 FORMAT_1 = resources_pb2.PinBlockFormat(iso_format_1=resources_pb2.IsoFormat1())
-CARD = resources_pb2.PinSource(card=resources_pb2.CardSource(card_id="card_" + "0" * 26))
+CARD = resources_pb2.PinSource(card=resources_pb2.CardSource(card_id="card_" + "g" * 26))
 
 
 def put(path: str, content: object) -> Callable[[Message], None]:
@@ -110,7 +123,20 @@ def fault(
 FAULTS = [
     fault(an_encryption, Reason.KEY_UNKNOWN, "source.pin_block.key", "zpk-x"),
     fault(an_encryption, Reason.KEY_UNKNOWN, "target.pin_block.key", "zpk-x"),
-    fault(an_encryption, Reason.NOT_SUPPORTED, "source.card", CARD, at="source"),
+    *(
+        fault(request, Reason.NOT_SUPPORTED, f"{at}.card", CARD, at=at)
+        for request, at in (
+            (an_encryption, "source"),
+            (a_pin_change, "new_source"),
+            (a_pin_change, "old_source"),
+            (to_verify, "source"),
+            (a_generation, "source"),
+            (to_change, "current_source"),
+            (to_change, "new_source"),
+            (to_script, "new_source"),
+            (a_current_script, "current_source"),
+        )
+    ),
     fault(
         an_encryption,
         Reason.TRANSLATION_FORBIDDEN,
