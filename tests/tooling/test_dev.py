@@ -213,6 +213,46 @@ def test_an_unpacked_library_is_found_and_told(
     assert str(root / "usr" / "lib" / "some-linux-gnu") in told["LD_LIBRARY_PATH"].split(":")
 
 
+@pytest.mark.parametrize("user", [0, 1000])
+def test_what_would_start_a_service_is_unpacked_whoever_asks(
+    dev: ModuleType, monkeypatch: pytest.MonkeyPatch, user: int
+) -> None:
+    assert _asked_for(dev, monkeypatch, dev.HAPROXY, user) == ["unpacked"]
+
+
+@pytest.mark.parametrize(("user", "how"), [(0, "installed"), (1000, "unpacked")])
+def test_root_installs_and_others_unpack(
+    dev: ModuleType, monkeypatch: pytest.MonkeyPatch, user: int, how: str
+) -> None:
+    assert _asked_for(dev, monkeypatch, dev.GCC, user) == [how]
+
+
+def _asked_for(
+    dev: ModuleType, monkeypatch: pytest.MonkeyPatch, native: object, user: int
+) -> list[str]:
+    asked: list[str] = []
+    monkeypatch.setattr(dev.shutil, "which", lambda name, **_: name)
+    monkeypatch.setattr(dev.os, "geteuid", lambda: user)
+    monkeypatch.setattr(dev, "is_found", lambda _: bool(asked))
+    monkeypatch.setattr(dev, "apt_install", lambda _: asked.append("installed") or "")
+    monkeypatch.setattr(dev, "unpack", lambda _: asked.append("unpacked") or "")
+    dev.ensure(native)
+    return asked
+
+
+def test_a_service_s_program_is_found_where_it_was_unpacked(dev: ModuleType) -> None:
+    thing = dev.Native("thing", (), ("thing-balancer",), (), "")
+    program = dev.DEV / "debian" / "thing" / "usr" / "sbin" / "thing-balancer"
+    program.parent.mkdir(parents=True)
+    program.touch(mode=0o755)
+    assert dev.is_found(thing)
+    assert str(program.parent) in dev.environment()["PATH"].split(":")
+
+
+def test_the_load_balancer_is_needed_by_the_tests_alone(dev: ModuleType) -> None:
+    assert [name for name, verb in dev.VERBS.items() if dev.haproxy in verb.needs] == ["test"]
+
+
 def test_a_compiler_is_told_of_unpacked_headers(dev: ModuleType) -> None:
     assert "CPATH" not in dev.environment()
     headers = dev.DEV / "debian" / "gcc" / "usr" / "include"
