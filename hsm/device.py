@@ -151,12 +151,16 @@ class Device:
     def rsa_decrypt(
         self, key_id: str, ciphertext: bytes, *, padding: RsaPadding, timeout: float
     ) -> bytes:
-        """The message sealed in an OAEP ciphertext, by the hash that the key ring fixes.
+        """The message sealed in a ciphertext, by the one padding that the key ring fixes.
 
-        OperationNotPermitted for PKCS #1 v1.5 or another hash, before the token is touched.
-        HsmDataRefused for every bad ciphertext, of whatever length.
+        OperationNotPermitted for another padding, before the token is touched. HsmDataRefused for
+        every bad ciphertext, of whatever length; by PKCS #1 v1.5 bad padding takes the token as
+        long as good. A caller of that tells nobody which of both it was.
         """
-        group = self._serving.permitted_oaep(Operation.RSA_DECRYPT, key_id, padding)
+        group = self._serving.permitted_padding(Operation.RSA_DECRYPT, key_id, padding)
+        if padding is RsaPadding.PKCS1_V1_5:
+            message = bytes(ciphertext)
+            return self._turns.perform(group, lambda live: keys.open_pkcs1(live, message), timeout)
         return self._apply(Operation.RSA_DECRYPT, group, ciphertext, timeout, padding=padding)
 
     def with_derived(
@@ -203,7 +207,7 @@ class Device:
         whatever is wrong with the wrapped key and with what `work` opens. For `work` the rules of
         `with_derived` hold.
         """
-        group = self._serving.permitted_oaep(Operation.UNWRAP, key_id, padding)
+        group = self._serving.permitted_padding(Operation.UNWRAP, key_id, padding)
         if algorithm.family is not Family.AES:
             raise ValueError("a content key is an AES key")
         data = bytes(wrapped)

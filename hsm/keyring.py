@@ -25,7 +25,7 @@ from typing import Any, Final, TypeVar
 from pkcs11 import ObjectClass
 
 from hsm.errors import KeyringError, UnknownKey
-from hsm.roles import ROLES, Role
+from hsm.roles import PKCS1_ROLE, ROLES, Role
 from hsm.vocabulary import Algorithm, Family, Mode, Origin, State, Usage
 
 __all__ = [
@@ -52,8 +52,10 @@ CHECK_VALUE_DIGITS: Final[Mapping[Family, tuple[int, ...]]] = {
 }
 """Hex digits that a check value of each family may have."""
 
+PKCS1_ALGORITHM: Final = "RSA1_5"
+"""The JWA name (RFC 7518, 4.2) of a sealing key that opens by PKCS #1 v1.5."""
 SEALING_ALGORITHMS: Final = ("RSA-OAEP", "RSA-OAEP-256")
-"""JWA names (RFC 7518, 4.3) that a sealing key may be offered under."""
+"""JWA names (RFC 7518, 4.3) that every other sealing key may be offered under."""
 
 _BEHAVIOUR_DIGITS: Final = 6
 _MOST_BYTES: Final = 16 * 1024 * 1024
@@ -67,7 +69,7 @@ class KeyEntry:
 
     `check_value` is upper-case hex (see `hsm.check_values`). `valid_from` and `valid_until` bound
     the cryptoperiod, both days included; the key ring records it, the service enforces it. `jwa`
-    is for RSA sealing keys (D1 or K0, mode D) alone, and fixes their OAEP hash.
+    is for RSA keys of mode D alone, and fixes their padding: an OAEP hash or, of usage D1, RSA1_5.
     """
 
     name: str
@@ -93,6 +95,8 @@ class KeyEntry:
     @property
     def role(self) -> Role:
         """The role whose template the key's objects must equal."""
+        if self.jwa == PKCS1_ALGORITHM:
+            return PKCS1_ROLE
         return ROLES[self.usage, self.algorithm.family, self.mode]
 
     def in_cryptoperiod(self, on: date) -> bool:
@@ -324,7 +328,8 @@ class _Row:
                 f"with {entry.usage} go {', '.join(known) or 'no others: use another usage'}",
             )
         seals = family is Family.RSA and entry.mode is Mode.D
-        if seals and entry.jwa not in SEALING_ALGORITHMS:
+        is_pkcs1 = entry.usage is Usage.D1 and entry.jwa == PKCS1_ALGORITHM
+        if seals and not is_pkcs1 and entry.jwa not in SEALING_ALGORITHMS:
             raise self._refuse(
                 "a sealing key lacks its JWA name", "jwa", "use " + " or ".join(SEALING_ALGORITHMS)
             )

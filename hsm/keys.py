@@ -14,17 +14,18 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from pkcs11 import Attribute, Object, ObjectClass, Session
+from pkcs11.exceptions import PKCS11Error
 
 from hsm import agreement, attributes, check_values, derivation, key_blocks, unwrapping
 from hsm.derivation import KeyCipher, Step
-from hsm.errors import HsmError
+from hsm.errors import Fault, HsmDataRefused, HsmError, return_value
 from hsm.key_blocks import KeyBlockKeys, KeyBlockVersion
 from hsm.keyring import KeyEntry
 from hsm.mechanisms import JWA_PADDING, Operation, RsaPadding, invocation
@@ -46,6 +47,8 @@ _METHODS: Final = {operation: _METHOD_OF[operation.capability] for operation in 
 EC_POINT_HEADER: Final = b"\x04\x41"
 """DER of an OCTET STRING that holds an uncompressed point of P-256 (CKA_EC_POINT)."""
 _KNOWN_ANSWER: Final = hashlib.sha256(b"known answer").digest()
+_OF_DATA: Final = frozenset({Fault.DATA, Fault.UNCLEAR, Fault.REFUSAL})
+"""Faults that bad data can cause."""
 
 
 class KeyAbsent(HsmError):
@@ -119,6 +122,25 @@ def apply(
     how = invocation(operation, live.entry.algorithm.family, rsa_padding)
     method = getattr(_capable(live, operation), _METHODS[operation])
     return bytes(method(data, mechanism=how.mechanism, mechanism_param=how.parameter))
+
+
+def open_pkcs1(live: LiveKey, data: bytes) -> bytes:
+    """The message of a PKCS #1 v1.5 ciphertext. PKCS11Error when the token fails.
+
+    HsmDataRefused, returned like the result of a turn, when it does not open. Whether it did is
+    not told by how long the token was kept: it opens the data once, whatever comes of that, and
+    then a known answer, which also tells bad data from a fault of the token.
+    """
+    refused = cast("bytes", HsmDataRefused())
+    try:
+        message = apply(live, Operation.RSA_DECRYPT, data, rsa_padding=RsaPadding.PKCS1_V1_5)
+    except PKCS11Error as error:
+        if return_value(error).fault not in _OF_DATA:
+            raise
+        message = refused
+    if not _halves_match(live):
+        raise KeyChanged("the key gives no known answer", key=live.entry.id)
+    return message
 
 
 def derived(
@@ -308,8 +330,10 @@ def _halves_match(live: LiveKey) -> bool:
 
 
 def seal_known_answer(entry: KeyEntry, public: rsa.RSAPublicKey) -> tuple[bytes, RsaPadding]:
-    """32 known bytes sealed for a pair, and the OAEP that its entry fixes."""
+    """32 known bytes sealed for a pair, and the padding that its entry fixes."""
     chosen = JWA_PADDING[entry.jwa or ""]
+    if chosen is RsaPadding.PKCS1_V1_5:
+        return public.encrypt(_KNOWN_ANSWER, padding.PKCS1v15()), chosen
     algorithm = hashes.SHA1() if chosen is RsaPadding.OAEP_SHA1 else hashes.SHA256()  # noqa: S303
     oaep = padding.OAEP(padding.MGF1(algorithm), algorithm, label=None)
     return public.encrypt(_KNOWN_ANSWER, oaep), chosen

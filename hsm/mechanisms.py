@@ -2,7 +2,8 @@
 
 Rules:
 - The mechanism follows from the key's family and the operation, never from a caller.
-- Raw RSA has no name here, and PKCS #1 v1.5 has none for deciphering (Bleichenbacher, 1998).
+- Raw RSA has no name here. What opens by PKCS #1 v1.5 tells nothing of the padding by how long it
+  keeps the token (Bleichenbacher, 1998): see `hsm.keys.open_pkcs1`.
 - ECB is used on whole blocks only: chaining is done above, block by block, where it is needed.
 """
 
@@ -25,7 +26,7 @@ class RsaPadding(StrEnum):
     """The paddings of RSA encryption that this package can name."""
 
     PKCS1_V1_5 = "PKCS1_V1_5"
-    """RSAES-PKCS1-v1_5 (RFC 8017, 7.2): to encrypt for a partner who demands it, nothing else."""
+    """RSAES-PKCS1-v1_5 (RFC 8017, 7.2; JWA RSA1_5): for a partner who knows nothing else."""
     OAEP_SHA1 = "OAEP_SHA1"
     """RSAES-OAEP with SHA-1 and MGF1-SHA1, empty label (RFC 8017, 7.1; JWA RSA-OAEP)."""
     OAEP_SHA256 = "OAEP_SHA256"
@@ -33,7 +34,11 @@ class RsaPadding(StrEnum):
 
 
 JWA_PADDING: Final[Mapping[str, RsaPadding]] = MappingProxyType(
-    {"RSA-OAEP": RsaPadding.OAEP_SHA1, "RSA-OAEP-256": RsaPadding.OAEP_SHA256}
+    {
+        "RSA-OAEP": RsaPadding.OAEP_SHA1,
+        "RSA-OAEP-256": RsaPadding.OAEP_SHA256,
+        "RSA1_5": RsaPadding.PKCS1_V1_5,
+    }
 )
 """The padding of a sealing key, by the JWA name in its key ring entry."""
 
@@ -175,7 +180,7 @@ def invocation(
             return Invocation(Mechanism.SHA256_HMAC)
         case Operation.SIGN:
             return Invocation(Mechanism.ECDSA)
-        case Operation.RSA_ENCRYPT if padding is RsaPadding.PKCS1_V1_5:
+        case Operation.RSA_ENCRYPT | Operation.RSA_DECRYPT if padding is RsaPadding.PKCS1_V1_5:
             return Invocation(Mechanism.RSA_PKCS)
         case _:
             if padding is None or padding not in _OAEP:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, cast
 
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from pkcs11 import (
     Attribute,
@@ -35,8 +35,9 @@ from hsm import agreement, derivation, keys, unwrapping
 from hsm.derivation import Step
 from hsm.errors import Fault, return_value
 from hsm.keys import LiveKey
-from hsm.mechanisms import ECB, Invocation, Operation, invocation
+from hsm.mechanisms import ECB, Invocation, Operation, RsaPadding, invocation
 from hsm.passing import NO_DEFAULTS, destroy
+from hsm.roles import PKCS1_ROLE
 from hsm.vocabulary import Algorithm, Family
 
 _internals = cast("Any", _pkcs11)
@@ -150,7 +151,9 @@ def _mechanism_probes(key: Any, live: LiveKey) -> Iterator[Probe]:
             number, padded = bytes(size - 1) + b"\x02", _padded(live)
             yield Probe("raw RSA", lambda: key.decrypt(number, mechanism=Mechanism.RSA_X_509))
             by = Invocation(Mechanism.RSA_PKCS)
-            if role.permits(Attribute.UNWRAP):
+            if role is PKCS1_ROLE:
+                yield Probe("OAEP", partial(_decrypt, key, *_by_oaep(live)))
+            elif role.permits(Attribute.UNWRAP):
                 yield Probe("PKCS #1 v1.5", partial(_unwrap, key, padded, by))
             else:
                 yield Probe("PKCS #1 v1.5", lambda: key.decrypt(padded, mechanism=by.mechanism))
@@ -164,9 +167,20 @@ def _padded(live: LiveKey) -> bytes:
 
 
 def _sealed(live: LiveKey) -> tuple[bytes, Invocation]:
-    """A well-formed OAEP ciphertext of a possible key, and how the role's own key opens it."""
+    """A well-formed ciphertext of a possible key, and how the role's own key opens it."""
     sealed, chosen = keys.seal_known_answer(live.entry, _public(live))
-    return sealed, invocation(Operation.UNWRAP, Family.RSA, chosen)
+    return sealed, invocation(Operation.RSA_DECRYPT, Family.RSA, chosen)
+
+
+def _by_oaep(live: LiveKey) -> tuple[bytes, Invocation]:
+    """A well-formed OAEP ciphertext, and how it opens, for a key that does not open it."""
+    oaep = padding.OAEP(padding.MGF1(hashes.SHA1()), hashes.SHA1(), label=None)  # noqa: S303
+    how = invocation(Operation.RSA_DECRYPT, Family.RSA, RsaPadding.OAEP_SHA1)
+    return _public(live).encrypt(bytes(16), oaep), how
+
+
+def _decrypt(key: Any, sealed: bytes, how: Invocation) -> None:
+    key.decrypt(sealed, mechanism=how.mechanism, mechanism_param=how.parameter)
 
 
 def _public(live: LiveKey) -> rsa.RSAPublicKey:

@@ -283,4 +283,7 @@ _ROLES: Final = (
 ROLES: Final[Mapping[tuple[Usage, Family, Mode], Role]] = MappingProxyType(
     {(role.usage, role.family, role.mode): role for role in _ROLES}
 )
-"""Every role there is."""
+"""Every role that usage, family and mode tell."""
+
+PKCS1_ROLE: Final = _pair(Usage.D1, Family.RSA, Mode.D, may=_DECIPHER, by=(Mechanism.RSA_PKCS,))
+"""That of a sealing key whose JWA name is RSA1_5: it opens by that padding, and by no other."""

@@ -50,7 +50,7 @@ class Serving:
             raise UnknownKey
         raise OperationNotPermitted(key=key_id, operation=operation.value[1])
 
-    def permitted_oaep(self, operation: Operation, key_id: str, padding: RsaPadding) -> KeyGroup:
+    def permitted_padding(self, operation: Operation, key_id: str, padding: RsaPadding) -> KeyGroup:
         """As `permitted`; OperationNotPermitted too for another padding than the key ring's."""
         group = self.permitted(operation, key_id)
         if JWA_PADDING.get(group.entry.jwa or "") is not padding:

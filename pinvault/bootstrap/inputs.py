@@ -21,6 +21,7 @@ from pinvault.audit.record import AuditRecord, KeyUse, encode, rfc3339
 from pinvault.config import ConfigError, Loaded
 from pinvault.model import keys as model
 from pinvault.model.custody import WantedKey
+from pinvault.model.profiles import IncomingProfile
 from pinvault.model.verification import Ibm3624Scheme
 from pinvault.operations.route import DECIPHERING, DERIVING
 from pinvault.operations.schemes import GENERATING, VERIFYING
@@ -171,13 +172,33 @@ class _Need:
     usage: model.Usage
     modes: frozenset[model.Mode]
     algorithm: str = ""
+    opened_by: IncomingProfile | None = None
+
+    def is_met_by(self, key: model.Key) -> bool:
+        """Whether a version is such a key, and opens by the padding of the profile, if any."""
+        return (
+            key.usage is self.usage
+            and key.mode in self.modes
+            and key.algorithm.value.startswith(self.algorithm)
+            and (self.opened_by is None or self.opened_by.opens_by(key))
+        )
+
+    @property
+    def words(self) -> str:
+        """What the key must be, for who reads an error."""
+        modes = " or ".join(sorted(self.modes))
+        algorithm = self.algorithm and f" and {self.algorithm}"
+        padding = " and a jwa that the profile opens by" if self.opened_by is not None else ""
+        return f"of usage {self.usage} and mode {modes}{algorithm}{padding}"
 
 
 def _needs(loaded: Loaded) -> Iterator[_Need]:
     """Give every key that profiles, schemes, scripts and DUKPT name."""
     for name, profile in loaded.profiles().items():
         modes = frozenset({profile.mode})
-        yield _Need(f"profiles.{name}.key", profile.key, profile.usage, modes)
+        opened_by = profile if isinstance(profile, IncomingProfile) else None
+        option = f"profiles.{name}.key"
+        yield _Need(option, profile.key, profile.usage, modes, opened_by=opened_by)
     for name, scheme in loaded.verification().items():
         if isinstance(scheme, Ibm3624Scheme):
             yield _Need(f"verification.{name}.key", scheme.key, model.Usage.V1, VALUES)
@@ -250,18 +271,8 @@ def _require_awaited(loaded: Loaded, directory: model.KeyDirectory, wanted: Want
 
 
 def _require_key(loaded: Loaded, directory: model.KeyDirectory, need: _Need) -> None:
-    versions = directory.versions(need.key)
-    if not any(
-        key.usage is need.usage
-        and key.mode in need.modes
-        and key.algorithm.value.startswith(need.algorithm)
-        for key in versions
-    ):
-        text = (
-            f"the key ring has no key {need.key} of usage {need.usage} and mode "
-            f"{' or '.join(sorted(need.modes))}{need.algorithm and f' and {need.algorithm}'}: "
-            "add it or correct the name"
-        )
+    if not any(map(need.is_met_by, directory.versions(need.key))):
+        text = f"the key ring has no key {need.key} {need.words}: add it or correct the name"
         raise ConfigError(loaded.path, need.option, text)
 
 

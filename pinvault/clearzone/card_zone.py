@@ -13,12 +13,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from pinvault.clearzone import drawing
 from pinvault.clearzone.encipher import read
+from pinvault.clearzone.envelope import make_envelope
 from pinvault.clearzone.envelope.reveal import make_reveal
 from pinvault.clearzone.envelope.timed import TimedDevice
 from pinvault.clearzone.opening import length_of
 from pinvault.clearzone.parcels import (
     BlockToMake,
+    EnvelopeToMake,
     Method,
     OffsetMethod,
     Reference,
@@ -47,7 +50,7 @@ class SealedPan:
     """A card's PAN as it is stored: 16 bytes under a key for data at rest (see `stored_pan`)."""
 
     key: Key
-    card_id: str
+    owner: str
     ciphertext: bytes = field(repr=False)
 
 
@@ -84,12 +87,12 @@ class CardZone(PinZone):
     the call used up, also when the call ends in a refusal or a fault.
     """
 
-    def seal_pan(self, pan: Pan, *, card_id: str, key: Key, deadline: Deadline) -> bytes:
+    def seal_pan(self, pan: Pan, *, owner: str, key: Key, deadline: Deadline) -> bytes:
         """Give the 16 bytes to store of a card's PAN."""
         return self._stored(
             lambda: encipher_pan(
                 pan,
-                card_id=card_id,
+                owner=owner,
                 encipher=lambda block: self._device.encipher(
                     key.id, block, timeout=deadline.remaining()
                 ),
@@ -98,11 +101,11 @@ class CardZone(PinZone):
         )
 
     def open_pan(self, sealed: SealedPan, deadline: Deadline) -> Pan:
-        """Give a card's PAN; a fault when it does not open for the card."""
+        """Give a card's PAN; a fault when it does not open for the owner."""
         return self._stored(
             lambda: decipher_pan(
                 sealed.ciphertext,
-                card_id=sealed.card_id,
+                owner=sealed.owner,
                 decipher=lambda block: self._device.decipher(
                     sealed.key.id, block, timeout=deadline.remaining()
                 ),
@@ -127,6 +130,16 @@ class CardZone(PinZone):
     ) -> Outcome[Made]:
         """Make what is to be stored of a new PIN; PIN_WEAK when the rules forbid it."""
         return self._one_face(lambda: self._make(new, recipe, pan, terms, spent), terms)
+
+    def generate(
+        self, length: int, target: EnvelopeToMake, recipe: Recipe, pan: Pan, terms: Terms
+    ) -> tuple[Made, str]:
+        """Draw a PIN that the rules allow: what is to be stored of it, and the partner's envelope.
+
+        PIN_WEAK when the rules allow next to none; PIN_SOURCE_REFUSED for a length that the scheme
+        or the profile cannot take.
+        """
+        return self._one_face(lambda: self._generate(length, target, recipe, pan, terms), terms)
 
     def check(
         self,
@@ -200,6 +213,26 @@ class CardZone(PinZone):
             require_strong(pin, None, terms)
             made = self._made(pin, recipe, pan, terms.deadline)
             return Outcome(result=made, openers=(opener,), spent=tuple(opening.spent))
+
+    def _generate(
+        self, length: int, target: EnvelopeToMake, recipe: Recipe, pan: Pan, terms: Terms
+    ) -> tuple[Made, str]:
+        device, deadline = self._device, terms.deadline
+        with drawing.draw(
+            length,
+            rules=terms.rules,
+            random=lambda n: device.random(n, timeout=deadline.remaining()),
+        ) as pin:
+            _require_fit(pin, recipe)
+            envelope = make_envelope(
+                pin,
+                profile=target.profile,
+                key=target.key,
+                pan=target.pan,
+                device=device,
+                deadline=deadline,
+            )
+            return self._made(pin, recipe, pan, deadline), envelope
 
     def _check(
         self,

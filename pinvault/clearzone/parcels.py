@@ -24,12 +24,20 @@ class Transaction:
     variant: Key | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class StoredOf:
+    """Whose PIN a block of our own store holds: a card's, and the card's program."""
+
+    card_id: str
+    program: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SealedBlock:
     """A PIN block of 8 or 16 bytes, with the key that deciphers it or leads to that.
 
     `choosable` tells that this server would make such a block of a PIN that a caller seals,
-    `stored` that it comes from our own store.
+    `stored` of whose card it is where it comes from our own store.
     """
 
     key: Key
@@ -38,7 +46,7 @@ class SealedBlock:
     ciphertext: bytes = field(repr=False)
     transaction: Transaction | None = None
     choosable: bool = False
-    stored: bool = False
+    stored: StoredOf | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +87,7 @@ class EnvelopeToMake:
 
     key: Key
     profile: OutgoingProfile
-    pan: Pan
+    pan: Pan | None
 
 
 ToMake = BlockToMake | EnvelopeToMake

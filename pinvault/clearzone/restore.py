@@ -57,16 +57,16 @@ class RestoreZone:
         self,
         sealed: StoredColumn,
         *,
-        card_ids: Sequence[str],
+        owners: Sequence[str],
         indexes: Sequence[bytes],
         target: str | None,
         deadline: Deadline,
     ) -> list[bytes | None]:
-        """Give stored PANs again; a row has its card's id and the index of its PAN."""
+        """Give stored PANs again; a row has its owner and the index of its PAN."""
 
         def work() -> list[bytes | None]:
             grid, rows, good = _rows_of(sealed)
-            bindings = b"".join(map(stored_pan.binding, card_ids))
+            bindings = b"".join(map(stored_pan.binding, owners))
             clear = self._open(sealed.key, rows, bindings, deadline)
             read = _Pans.read(grid, clear)
             good &= self._indexed(read, indexes)
@@ -82,16 +82,16 @@ class RestoreZone:
         sealed: StoredColumn,
         *,
         pans: StoredColumn,
-        card_ids: Sequence[str],
+        owners: Sequence[str],
         target: str | None,
         deadline: Deadline,
     ) -> list[bytes | None]:
-        """Give PIN blocks of format 4 again; a row has its card's id and stored PAN."""
+        """Give PIN blocks of format 4 again; a row has the owner of a stored PAN and that."""
 
         def work() -> list[bytes | None]:
             grid, rows, good = _rows_of(sealed)
             _, pan_rows, pan_good = _rows_of(pans)
-            bindings = b"".join(map(stored_pan.binding, card_ids))
+            bindings = b"".join(map(stored_pan.binding, owners))
             bound = _Pans.read(grid, self._open(pans.key, pan_rows, bindings, deadline))
             pan_fields = grid.weave(bound.column.pan_field(Format.ISO_4), width=BLOCK_BYTES)
             clear = self._open(sealed.key, rows, pan_fields, deadline)

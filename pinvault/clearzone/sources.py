@@ -74,7 +74,8 @@ class Opening:
         """Give the PIN and the key that opened it; Malformed or Refusal when it does not open."""
         if isinstance(source, SealedBlock):
             read_block = partial(self._of_block, source)
-            return self._allowed(ours(read_block) if source.stored else read_block()), source.key
+            pin = read_block() if source.stored is None else ours(read_block)
+            return self._allowed(pin), source.key
         opened = open_envelope(
             source.ciphertext,
             profile=source.profile,

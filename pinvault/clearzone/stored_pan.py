@@ -1,10 +1,10 @@
-"""A PAN at rest: one AES block that opens for its card alone.
+"""A PAN at rest: one AES block that opens for its owner alone, a card (see `model.cards.owner`).
 
 Rules:
 - The clear block leaves nothing open: fewer than one random block in 2^64 reads as a PAN, so a
-  ciphertext that was damaged, or put to another card, is found out.
-- As format 4 binds a PIN to a PAN (ISO 9564-1:2017, 9.3.6), so this binds a PAN to a card: with
-  E for AES under the key and H for the binding of the card, the ciphertext is E(E(clear) xor H).
+  ciphertext that was damaged, or put to another owner, is found out.
+- As format 4 binds a PIN to a PAN (ISO 9564-1:2017, 9.3.6), so this binds a PAN to its owner: with
+  E for AES under the key and H for the binding of the owner, the ciphertext is E(E(clear) xor H).
   It is the tweakable block cipher of Liskov, Rivest and Wagner (CRYPTO 2002, theorem 1).
 - Two cards of one PAN have different ciphertexts; one card has always the same under one key.
 """
@@ -23,16 +23,16 @@ _REDUNDANCY = "0" * (2 * BLOCK_BYTES - _DIGIT_NIBBLES.stop)
 _CONTEXT = b"pinvault stored PAN v1 "
 
 
-def encipher_pan(pan: Pan, *, card_id: str, encipher: Callable[[bytes], bytes]) -> bytes:
+def encipher_pan(pan: Pan, *, owner: str, encipher: Callable[[bytes], bytes]) -> bytes:
     """Give the 16 bytes to store; `encipher` is AES-ECB of one block."""
-    return encipher(xor(encipher(clear_block(pan)), binding(card_id)))
+    return encipher(xor(encipher(clear_block(pan)), binding(owner)))
 
 
-def decipher_pan(ciphertext: bytes, *, card_id: str, decipher: Callable[[bytes], bytes]) -> Pan:
-    """Give the PAN that was enciphered for the card, or raise Malformed."""
+def decipher_pan(ciphertext: bytes, *, owner: str, decipher: Callable[[bytes], bytes]) -> Pan:
+    """Give the PAN that was enciphered for the owner, or raise Malformed."""
     if len(ciphertext) != BLOCK_BYTES:
         raise Malformed
-    return read_clear_block(decipher(xor(decipher(ciphertext), binding(card_id))))
+    return read_clear_block(decipher(xor(decipher(ciphertext), binding(owner))))
 
 
 def clear_block(pan: Pan) -> bytes:
@@ -68,10 +68,10 @@ def read_clear_block(block: bytes) -> Pan:
     return pan
 
 
-def binding(card_id: str) -> bytes:
-    """Give the 16 bytes that bind a PAN to a card: the first of a SHA-256 of the card's id.
+def binding(owner: str) -> bytes:
+    """Give the 16 bytes that bind a PAN to its owner: the first of a SHA-256 of what tells it.
 
     >>> binding("card_jpgsyggggggggggggggggggggg").hex().upper()
     'E67DD8F2DEFBD9AA6D62DF78A6D8D362'
     """
-    return hashlib.sha256(_CONTEXT + card_id.encode()).digest()[:BLOCK_BYTES]
+    return hashlib.sha256(_CONTEXT + owner.encode()).digest()[:BLOCK_BYTES]

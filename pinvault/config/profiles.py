@@ -2,7 +2,8 @@
 
 Rules:
 - Incoming kinds fix no padding: it is that of the key, as the key ring says.
-- PKCS #1 v1.5 and CBC stand in outgoing kinds only, for partners who take nothing else.
+- CBC stands in outgoing kinds only, for partners who take nothing else. So does PKCS #1 v1.5, but
+  for one kind, where it is a switch of its own with its name.
 """
 
 from typing import Annotated, Literal, TypedDict
@@ -134,15 +135,19 @@ class JweIn(RememberedKind, frozen=True, kw_only=True, tag="jwe-in"):
 
 
 class SealedRsa(RememberedKind, frozen=True, kw_only=True, tag="sealed-rsa"):
-    """Incoming: a PIN under RSA-OAEP."""
+    """Incoming: a PIN under RSA-OAEP, or under RSA and PKCS #1 v1.5 where that is switched on."""
 
     plaintext: Plaintext
     encoding: Encoding
+    accept_pkcs1_v1_5: bool = False
 
     def to_model(self, name: str) -> SealedRsaProfile:
-        """Give the model's form."""
+        """Give the model's form; ValueError says what is wrong."""
         return SealedRsaProfile(
-            **self.remembered(name), plaintext=self.plaintext, encoding=self.encoding
+            **self.remembered(name),
+            plaintext=self.plaintext,
+            encoding=self.encoding,
+            accept_pkcs1_v1_5=self.accept_pkcs1_v1_5,
         )
 
 

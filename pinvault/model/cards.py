@@ -71,6 +71,26 @@ class EventType(StrEnum):
     CARD_PIN_UNBLOCKED = "card.pin_unblocked"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardEvent:
+    """What happened to the PIN of a card, and what may be told of the card; times in Unix seconds.
+
+    `operation` is the caller's id of the request where that is a UUID, else ours of the call; empty
+    where an event has none to be known by.
+    """
+
+    type: EventType
+    card_id: str
+    program: str
+    external_id: str | None
+    last_four: str
+    expiry: str
+    status: CardStatus
+    registered_at: float
+    at: float
+    operation: str = ""
+
+
 @unique
 class Verification(StrEnum):
     """How the requester of a reveal has verified the cardholder."""
@@ -150,6 +170,15 @@ def card_id(*, now_ms: int, drawn: bytes) -> str:
     """
     drawn_letters = _letters(int.from_bytes(drawn), _DRAWN_LETTERS)
     return f"card_{_letters(now_ms, _TIME_LETTERS)}{drawn_letters}"
+
+
+def owner(card_id: str, program: str, external_id: str | None) -> str:
+    """Tell whose a stored PAN is, in all that never changes: id, program, and its name there.
+
+    >>> owner("card_jpgsyggggggggggggggggggggg", "debit", "c-1")
+    'card_jpgsyggggggggggggggggggggg debit c-1'
+    """
+    return f"{card_id} {program} {external_id or ''}"
 
 
 def _letters(number: int, count: int) -> str:

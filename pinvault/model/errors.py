@@ -254,8 +254,8 @@ TEXTS: dict[Reason, str] = {
         "new one."
     ),
     Reason.RECIPIENT_KEY_REFUSED: (
-        "The recipient's key is no P-256 public key, or was used before. Make a new one for every"
-        " reveal."
+        "The recipient's key is no public key of the curve, or was used before. "
+        "Make a new one for every reveal."
     ),
     Reason.REQUEST_ID_REUSED: "The request id was used for another request. Choose a new one.",
     Reason.REQUEST_IN_PROGRESS: "A request with this id is under way. Retry as RetryInfo says.",

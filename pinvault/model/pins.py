@@ -111,10 +111,13 @@ class PinBlockTarget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvelopeTarget:
-    """An envelope to be made for the partner of the outgoing profile."""
+    """An envelope to be made for the partner of the outgoing profile.
+
+    Without a PAN it is for the card of the call, whose PAN is put in when it has been opened.
+    """
 
     profile: str
-    pan: Pan
+    pan: Pan | None
 
 
 PinTarget = PinBlockTarget | EnvelopeTarget

@@ -3,24 +3,31 @@
 One bit a query is enough: whether a ciphertext is padded as it should be, or its plaintext is
 below a bound. Bad ciphertexts of every class go in by every kind of envelope that RSA opens, and
 come back with one face, in one time class.
+
+What is padded by PKCS #1 v1.5 can be changed and stay padded, once in some 2^16 tries, which OAEP
+cannot. So there the padding must not be told at all: not by a replay, and not by work.
 """
 
 import random
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 
+from hsm.errors import HsmDataRefused
 from pinvault.client.sealing import SealingKey, seal
 from pinvault.model.keys import Key
 from pinvault.model.profiles import (
     Encoding,
     IncomingProfile,
     JweInProfile,
+    PinLength,
     Plaintext,
     SealedAesBlockProfile,
     SealedAesGcmProfile,
@@ -265,6 +272,150 @@ def test_a_bad_ciphertext_that_comes_again_is_told_no_differently(
         assert set(told.values()) == {well_padded}
     else:
         assert set(told.values()) == {("PIN_SOURCE_REFUSED", "PIN_SOURCE_REFUSED")}
+
+
+# PKCS #1 v1.5, before a token that tells bad padding and one that makes a message of it.
+
+OPEN = key("in-open", "D1", "RSA_2048", "D", jwa="RSA1_5")
+FIELD = SealedRsaProfile(
+    name="field-in",
+    key=OPEN.name,
+    plaintext=Plaintext.HEX_OF_DIGITS,
+    encoding=Encoding.HEX_LOWER,
+    pin_length=PinLength(minimum=4, maximum=4),
+    accept_pkcs1_v1_5=True,
+)
+CONTENT = b"7392".hex().encode()
+
+
+def block(
+    content: bytes,
+    *,
+    first: bytes = b"\x00\x02",
+    length: int | None = None,
+    end: bytes = b"\x00",
+) -> int:
+    """Give an encryption block (RFC 8017, 7.2.1), whole or spoilt."""
+    count = BYTES - len(first) - len(end) - len(content) if length is None else length
+    padded = first + bytes(1 + secrets.randbelow(255) for _ in range(count)) + end + content
+    rest = bytes(1 + secrets.randbelow(255) for _ in range(BYTES - len(padded)))
+    return int.from_bytes(padded + rest)
+
+
+def multiple(to: Key, by: int) -> bytes:
+    """Give a seen field times a number that the attacker chose, as Bleichenbacher does."""
+    return under(block(CONTENT) * by % modulus(to), to)
+
+
+def another_spelling(to: Key) -> bytes:
+    """Give a good field plus the modulus, in as many bytes."""
+    while True:
+        spelt = int.from_bytes(under(block(CONTENT), to)) + modulus(to)
+        if spelt < 1 << 8 * BYTES:
+            return spelt.to_bytes(BYTES)
+
+
+BAD_FIELDS: dict[str, Callable[[Key], bytes]] = {
+    "random": BAD["random"],
+    "zero": BAD["zero"],
+    "above the modulus": BAD["above the modulus"],
+    "the modulus more": another_spelling,
+    "times a number": lambda to: multiple(to, at_most(modulus(to))),
+    "twice": lambda to: multiple(to, 2),
+    "padded by OAEP": lambda to: padded(to, ends.OAEP["RSA-OAEP"], CONTENT),
+    "block type 1": lambda to: under(block(CONTENT, first=b"\x00\x01"), to),
+    "no zero before": lambda to: under(block(CONTENT, first=b"\x01\x02"), to),
+    "short padding": lambda to: under(block(CONTENT, length=7), to),
+    "no end of the padding": lambda to: under(block(CONTENT, end=b"\x01"), to),
+    "padded, and nothing in it": lambda to: under(block(b""), to),
+    "padded, and another's content": lambda to: under(block(secrets.token_bytes(8)), to),
+    "padded, and the digits as they are": lambda to: under(block(b"7392"), to),
+    "padded, and a digit more": lambda to: under(block(CONTENT + b"30"), to),
+    "padded, and a byte more": lambda to: under(block(CONTENT + b"0"), to),
+    "padded, and a letter": lambda to: under(block(CONTENT[:-1] + b"a"), to),
+}
+PADDED = {name for name in BAD_FIELDS if name.startswith("padded, ")}
+
+
+def strict(ciphertext: bytes) -> bytes:
+    """Decrypt as the standard says (RFC 8017, 7.2.2), and tell bad padding."""
+    numbers = ends.private_key(OPEN.id).private_numbers()
+    value = int.from_bytes(ciphertext)
+    first, second = pow(value, numbers.dmp1, numbers.p), pow(value, numbers.dmq1, numbers.q)
+    plain = second + (first - second) * numbers.iqmp % numbers.p * numbers.q
+    encoded = plain.to_bytes(BYTES)
+    end = encoded.find(0, 2)
+    if encoded[:2] != b"\x00\x02" or end < 10:
+        raise HsmDataRefused
+    return encoded[end + 1 :]
+
+
+@pytest.fixture(scope="module", params=["strict", "implicit rejection"])
+def fielded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Attacker:
+    """Stand before a service that takes fields."""
+    setting = Setting(keys=((OPEN, ends.private_key(OPEN.id)),), profiles=(FIELD,))
+    folder = tmp_path_factory.mktemp("fields")
+    found = attacker(folder, setting, quantum_s=2 * QUANTUM_S)
+    if request.param == "strict":
+        opened: dict[str, Any] = {"rsa_decrypt": lambda _, ciphertext, **__: strict(ciphertext)}
+        vars(found.core.device).update(opened)
+    return found
+
+
+def told_of(someone: Attacker, field: bytes) -> Told:
+    return someone.ask("EncryptPin", encrypt(envelope(field.hex().encode(), FIELD.name)))
+
+
+def test_the_strict_token_tells_padding_and_so_would_the_service() -> None:
+    for name, make in BAD_FIELDS.items():
+        field = make(OPEN)
+        if name in PADDED:
+            assert strict(field) != CONTENT
+        elif int.from_bytes(field) < modulus(OPEN):
+            with pytest.raises(HsmDataRefused):
+                strict(field)
+    assert strict(under(block(CONTENT), OPEN)) == CONTENT
+
+
+def test_padding_and_content_of_a_field_are_one_question(fielded: Attacker) -> None:
+    faces: set[object] = set()
+    times: dict[str, list[float]] = {name: [] for name in BAD_FIELDS}
+    for _ in range(ROUNDS):
+        for name, make in BAD_FIELDS.items():
+            field = make(OPEN)
+            began = time.perf_counter()
+            told = told_of(fielded, field)
+            times[name].append(time.perf_counter() - began)
+            faces.add(told.face)
+            assert told.reason == "PIN_SOURCE_REFUSED"
+    assert len(faces) == 1
+    for name, found in times.items():
+        rest = [took for other in times if other != name for took in times[other]]
+        assert mann_whitney(found, rest) > 1e-6 / len(BAD_FIELDS), name
+
+
+def test_a_replay_tells_nothing_of_the_padding_either(fielded: Attacker) -> None:
+    for make in BAD_FIELDS.values():
+        field = make(OPEN)
+        told = [told_of(fielded, field) for _ in range(3)]
+        assert {each.reason for each in told} == {"PIN_SOURCE_REFUSED"}
+    good = under(block(CONTENT), OPEN)
+    assert [told_of(fielded, good).reason for _ in range(2)] == ["OK", "ENVELOPE_REPLAYED"]
+    respelt = encrypt(envelope(good.hex().upper().encode(), FIELD.name))
+    assert fielded.ask("EncryptPin", respelt).reason == "PIN_SOURCE_REFUSED"
+
+
+@pytest.mark.parametrize(("to", "accepts"), [(SEAL, True), (OPEN, False)])
+def test_no_key_opens_by_two_paddings(tmp_path: Path, to: Key, accepts: bool) -> None:
+    """A profile and a key of different paddings do not come together."""
+    profile = replace(FIELD, key=to.name, accept_pkcs1_v1_5=accepts)
+    setting = Setting(keys=((to, ends.private_key(to.id)),), profiles=(profile,))
+    someone = attacker(tmp_path, setting)
+    for scheme in (padding.PKCS1v15(), ends.OAEP["RSA-OAEP"]):
+        field = padded(to, scheme, CONTENT).hex().encode()
+        told = someone.ask("EncryptPin", encrypt(envelope(field, profile.name)))
+        assert told.reason == "KEY_STATE"
+        assert "rsa_decrypt" not in dict(told.hsm)
 
 
 def test_the_sample_would_notice_a_difference() -> None:

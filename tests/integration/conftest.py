@@ -43,6 +43,8 @@ IMPORTED = (
     (spec("aes-old", "P0", "AES_256", "B", state=DECIPHER_ONLY), AES_256_VALUE, None),
     (spec("pvv", "V2", "TDES_2KEY", "V"), TDES_VALUE, None),
     (spec("pvv-old", "V2", "TDES_2KEY", "G", state=DECIPHER_ONLY), TDES_VALUE, None),
+    (spec("pvv-kept", "V2", "TDES_2KEY", "C", state=DECIPHER_ONLY), TDES_VALUE, None),
+    (spec("offset-kept", "V1", "TDES_2KEY", "V", state=DECIPHER_ONLY), TDES_VALUE, None),
     (spec("bdk-tdes", "B0", "TDES_2KEY", "X", state=DECIPHER_ONLY), TDES_VALUE, None),
     (spec("bdk", "B0", "AES_128", "X"), BDK_VALUE, "FF0BD7C455"),
     (spec("bdk-old", "B0", "AES_128", "X", state=DECIPHER_ONLY), BDK_VALUE, "FF0BD7C455"),
@@ -56,6 +58,7 @@ IMPORTED = (
 )
 SIGN = spec("sign", "S0", "EC_P256", "S")
 SEAL = spec("seal", "D1", "RSA_2048", "D", jwa="RSA-OAEP")
+PKCS1 = spec("pkcs1", "D1", "RSA_2048", "D", jwa="RSA1_5")
 TRANSPORT = spec("transport", "K0", "RSA_2048", "D", jwa="RSA-OAEP")
 CARRIER = spec("carrier", "K2", "RSA_2048", "D", jwa="RSA-OAEP")
 AGREE = spec("agree", "K3", "EC_P256", "X")
@@ -91,6 +94,7 @@ def softhsm_device(partner):
             ),
             provisioning.generate(at, SIGN),
             provisioning.generate(at, SEAL),
+            provisioning.generate(at, PKCS1),
             provisioning.generate(at, TRANSPORT),
             provisioning.generate(at, CARRIER),
             provisioning.generate(at, AGREE),
@@ -111,6 +115,7 @@ def software_device(partner):
             *(Held(entry=wanted.entry(origin), secret=value) for wanted, value, _ in IMPORTED),
             Held(entry=SIGN.entry(origin), secret=ec.generate_private_key(ec.SECP256R1())),
             Held(entry=SEAL.entry(origin), secret=rsa.generate_private_key(65537, 2048)),
+            Held(entry=PKCS1.entry(origin), secret=rsa.generate_private_key(65537, 2048)),
             Held(entry=TRANSPORT.entry(origin), secret=rsa.generate_private_key(65537, 2048)),
             Held(entry=CARRIER.entry(origin), secret=rsa.generate_private_key(65537, 2048)),
             Held(entry=AGREE.entry(origin), secret=ec.generate_private_key(ec.SECP256R1())),

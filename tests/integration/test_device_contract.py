@@ -29,6 +29,11 @@ def test_known_keys_give_known_answers(device):
     assert device.mac("mac/1", DATA, timeout=5) == hmac.digest(HMAC_VALUE, DATA, "sha256")
 
 
+@pytest.mark.parametrize("key", ["pvv-kept/1", "offset-kept/1"])
+def test_a_key_that_was_rotated_verifies_what_it_made(device, key):
+    assert device.encipher(key, bytes(8), timeout=5)[:3] == bytes.fromhex("6FB1C8")
+
+
 @pytest.mark.parametrize("key", ["tdes3-b/1", "aes-b/1", "data/1"])
 def test_deciphering_undoes_enciphering_block_by_block(device, key):
     enciphered = device.encipher(key, DATA, timeout=5)
@@ -108,6 +113,40 @@ def test_a_sealing_key_opens_with_its_own_padding_only(device, wrong):
         device.rsa_decrypt("seal/1", bytes(256), padding=wrong, timeout=5)
 
 
+@pytest.mark.parametrize("wrong", [RsaPadding.OAEP_SHA1, RsaPadding.OAEP_SHA256])
+def test_a_key_for_pkcs1_v1_5_opens_by_nothing_else(device, wrong):
+    with pytest.raises(OperationNotPermitted):
+        device.rsa_decrypt("pkcs1/1", bytes(256), padding=wrong, timeout=5)
+
+
+@pytest.mark.parametrize("length", [0, 1, 8, 245])
+def test_what_is_sealed_by_pkcs1_v1_5_is_opened(device, length):
+    public = serialization.load_der_public_key(device.public_key("pkcs1/1"))
+    message = bytes(range(length))
+    sealed = public.encrypt(message, padding.PKCS1v15())
+    opened = device.rsa_decrypt("pkcs1/1", sealed, padding=RsaPadding.PKCS1_V1_5, timeout=5)
+    assert opened == message
+
+
+def test_bad_padding_is_refused_or_gives_what_says_nothing(device, partner):
+    """A stack may answer bad padding with a random message (implicit rejection)."""
+    public = serialization.load_der_public_key(device.public_key("pkcs1/1"))
+    bad = (public.encrypt(b"31323334", OAEP), b"\x5a" * 256, bytes(255) + b"\x01")
+
+    def face(ciphertext):
+        try:
+            opened = device.rsa_decrypt(
+                "pkcs1/1", ciphertext, padding=RsaPadding.PKCS1_V1_5, timeout=5
+            )
+        except HsmDataRefused as refused:
+            return str(refused), refused.args, refused.__cause__, refused.__context__
+        return opened == b"31323334"
+
+    assert len(set(map(face, bad))) == 1
+    assert True not in map(face, bad)
+    assert device.status is DeviceStatus.SERVING
+
+
 def test_a_signature_verifies_under_the_public_key(device):
     digest = bytes(range(32))
     raw = device.sign("sign/1", digest, timeout=5)
@@ -153,6 +192,7 @@ def test_data_of_a_wrong_length_are_refused(device):
         ("sign", "agree/1"),
         ("encipher", "pvv-old/1"),
         ("decipher", "pvv/1"),
+        ("decipher", "pvv-kept/1"),
         ("decipher", "bdk-tdes/1"),
         ("encipher", "bdk/1"),
         ("encipher", "smc/1"),

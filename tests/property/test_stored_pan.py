@@ -31,11 +31,11 @@ bits = st.integers(0, 127)
 
 
 def seal(pan: str, card: str = CARD) -> bytes:
-    return encipher_pan(Pan(pan), card_id=card, encipher=AES.encryptor().update)
+    return encipher_pan(Pan(pan), owner=card, encipher=AES.encryptor().update)
 
 
 def opened(ciphertext: bytes, card: str = CARD, cipher: Cipher[modes.ECB] = AES) -> str:
-    return decipher_pan(ciphertext, card_id=card, decipher=cipher.decryptor().update).digits()
+    return decipher_pan(ciphertext, owner=card, decipher=cipher.decryptor().update).digits()
 
 
 def flipped(data: bytes, bit: int) -> bytes:
@@ -87,7 +87,7 @@ def test_another_key_opens_nothing() -> None:
 @pytest.mark.parametrize("length", [0, 1, 8, 15, 17, 32])
 def test_nothing_but_one_block_is_deciphered(length: int) -> None:
     with pytest.raises(Malformed):
-        decipher_pan(bytes(length), card_id=CARD, decipher=lambda _: pytest.fail("deciphered"))
+        decipher_pan(bytes(length), owner=CARD, decipher=lambda _: pytest.fail("deciphered"))
 
 
 @bounded

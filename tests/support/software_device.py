@@ -164,7 +164,7 @@ class SoftwareDevice:
     def rsa_decrypt(
         self, key_id: str, ciphertext: bytes, *, padding: RsaPadding, timeout: float
     ) -> bytes:
-        each = self._permitted_oaep(Operation.RSA_DECRYPT, key_id, padding)
+        each = self._permitted_padding(Operation.RSA_DECRYPT, key_id, padding)
         self._reach("rsa_decrypt", timeout)
         return _open(each, ciphertext, padding)
 
@@ -197,7 +197,7 @@ class SoftwareDevice:
         algorithm: Algorithm,
         timeout: float,
     ) -> ResultT:
-        each = self._permitted_oaep(Operation.UNWRAP, key_id, padding)
+        each = self._permitted_padding(Operation.UNWRAP, key_id, padding)
         if algorithm.family is not Family.AES:
             raise ValueError("a content key is an AES key")
         self._reach("with_unwrapped", timeout)
@@ -365,7 +365,7 @@ class SoftwareDevice:
             raise OperationNotPermitted(key=key_id, operation=operation.value[1])
         return each
 
-    def _permitted_oaep(self, operation: Operation, key_id: str, padding: RsaPadding) -> Held:
+    def _permitted_padding(self, operation: Operation, key_id: str, padding: RsaPadding) -> Held:
         each = self._permitted(operation, key_id)
         if JWA_PADDING.get(each.entry.jwa or "") is not padding:
             raise OperationNotPermitted(key=key_id, padding=padding.value)

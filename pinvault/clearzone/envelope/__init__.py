@@ -60,12 +60,14 @@ def open_envelope(
     """Open an envelope of at most 8,192 bytes under one of `keys`, or raise Malformed.
 
     An envelope that can name its key (`kid`) opens under the key that it names; one that
-    does not, under the active version and no other. Where the profile is bound by its
-    block, `pan` is needed: ValueError without, from `Opened.pin` or from here.
+    does not, under the active version and no other; in both cases only if that opens by a
+    padding that the profile takes. Where the profile is bound by its block, `pan` is needed:
+    ValueError without, from `Opened.pin` or from here.
     """
     if len(ciphertext) > MAX_BYTES:
         raise Malformed
     hsm = TimedDevice(device, deadline)
+    keys = {key_id: key for key_id, key in keys.items() if profile.opens_by(key)}
     match profile:
         case SealedJweProfile():
             return open_jwe(ciphertext, keys=keys, hsm=hsm)

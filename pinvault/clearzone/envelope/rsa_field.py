@@ -1,8 +1,9 @@
 """A PIN as one RSA ciphertext, with nothing around it.
 
 Rules:
-- The padding is random (PKCS #1 v1.5 or OAEP, RFC 8017), so two fields of one PIN differ;
-  what comes in is OAEP alone.
+- The padding is random (PKCS #1 v1.5 or OAEP, RFC 8017), so two fields of one PIN differ.
+- Of what comes in by PKCS #1 v1.5 padding and content are one question with one answer, and only
+  a field that is right in both is spent: as a replay it would else tell that its padding was good.
 - A field is as long as the modulus and, as a number, below it: else some HSMs would take one
   ciphertext in two spellings, and a field could be used twice.
 - Nothing in a field names a key: it opens under the active version.
@@ -45,11 +46,14 @@ def open_field(
     key = chosen(keys)
     ciphertext = read(text, profile.encoding)
     plain = decrypted(ciphertext, key=key, hsm=hsm)
-    return Opened(
+    opened = Opened(
         key_id=key.id,
         nonce=nonce_from(key, ciphertext),
         read=lambda: read_plaintext(plain, profile.plaintext, pan),
     )
+    if profile.accept_pkcs1_v1_5:
+        opened.pin(profile.pin_length).wipe()
+    return opened
 
 
 def decrypted(ciphertext: bytes, *, key: Key, hsm: TimedDevice) -> bytes:

@@ -7,7 +7,7 @@ Rules:
   whether what it seals is `bound` to the PAN of the call.
 - Raw RSA has no name here, so it cannot be configured: four digits under a deterministic
   cipher are a code book. What a partner may demand of us is more than what we accept:
-  PKCS #1 v1.5 and CBC have names for the way out only.
+  CBC has a name for the way out only, and PKCS #1 v1.5 comes in by a profile that says so.
 """
 
 from pinvault.model.profiles.incoming import (

@@ -4,12 +4,17 @@ Rules:
 - Each is opened once. The sender's nonce or token tells an envelope from another where it
   has one, else what the ciphertext says; it is remembered until the envelope expires, or for
   `remember_s` seconds where nothing in it says when that is.
+- PKCS #1 v1.5 comes in where nobody could forge a padding and learn of it: all that is padded is
+  fixed but for the digits themselves, so that what was not made by the book never passes.
 """
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from types import MappingProxyType
+from typing import ClassVar, Final
 
-from pinvault.model.keys import Mode, Usage
+from pinvault.model.keys import Key, Mode, Usage
 from pinvault.model.profiles.words import (
     ANY_LENGTH,
     ContentKey,
@@ -20,6 +25,17 @@ from pinvault.model.profiles.words import (
 )
 
 DAY_S = 86_400
+
+PKCS1_JWA: Final = "RSA1_5"
+"""The algorithm (RFC 7518, 4.2) of a key that opens by PKCS #1 v1.5."""
+UNLIKELY_BITS: Final = 60
+"""A plaintext drawn at random passes as padding and content with a chance below 2^-60."""
+_PADDING_BITS: Final = 15 + 8
+"""At least: 00 02 before what is below a modulus with its highest bit set, 00 in its one place."""
+_DIGIT_BITS: Final = math.log2(256 / 10)
+_BITS_OF_A_DIGIT: Final[Mapping[Plaintext, float]] = MappingProxyType(
+    {Plaintext.DIGITS: _DIGIT_BITS, Plaintext.HEX_OF_DIGITS: 8 + _DIGIT_BITS}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +49,10 @@ class IncomingProfile:
     incoming: ClassVar[bool] = True
     usage: ClassVar[Usage] = Usage.D1
     mode: ClassVar[Mode] = Mode.D
+
+    def opens_by(self, key: Key) -> bool:
+        """Whether a version of our key opens by a padding that the profile takes."""
+        return key.jwa != PKCS1_JWA
 
     @property
     def bound(self) -> bool:
@@ -119,10 +139,19 @@ class JweInProfile(RememberedProfile):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SealedRsaProfile(RememberedProfile):
-    """A PIN under RSA-OAEP."""
+    """A PIN under RSA: by OAEP or, with `accept_pkcs1_v1_5`, by PKCS #1 v1.5 and nothing else."""
 
     plaintext: Plaintext
     encoding: Encoding
+    accept_pkcs1_v1_5: bool = False
+
+    def __post_init__(self) -> None:
+        if self.accept_pkcs1_v1_5:
+            _require_unlikely(self.plaintext, self.pin_length)
+
+    def opens_by(self, key: Key) -> bool:
+        """Whether a version of our key opens by the padding that the profile takes."""
+        return (key.jwa == PKCS1_JWA) is self.accept_pkcs1_v1_5
 
     @property
     def bound(self) -> bool:
@@ -170,3 +199,18 @@ class SealedEcdhBlockProfile(RememberedProfile):
     def bound(self) -> bool:
         """Always: format 4 carries the PAN."""
         return True
+
+
+def _require_unlikely(plaintext: Plaintext, pin_length: PinLength) -> None:
+    """ValueError for what bad padding could pass as."""
+    digits, bits = pin_length.minimum, _BITS_OF_A_DIGIT.get(plaintext)
+    if bits is None or pin_length.maximum != digits:
+        raise ValueError(
+            "PKCS #1 v1.5 comes in where all of the content is fixed: hex-of-digits, or digits, "
+            "of one length: set plaintext, and minimum and maximum of pin_length to the same"
+        )
+    if _PADDING_BITS + digits * bits < UNLIKELY_BITS:
+        raise ValueError(
+            "so few bytes are fixed that bad padding could pass for good: use hex-of-digits, or "
+            "PINs of 8 digits and more, or OAEP"
+        )

@@ -105,6 +105,7 @@ def _keys(location, partner):
     yield provisioning.generate(location, spec("mac", "M7", "HMAC_SHA256", "G"))
     yield provisioning.generate(location, spec("sign", "S0", "EC_P256", "S"))
     yield provisioning.generate(location, spec("seal", "D1", "RSA_2048", "D", jwa="RSA-OAEP"))
+    yield provisioning.generate(location, spec("pkcs1", "D1", "RSA_2048", "D", jwa="RSA1_5"))
     yield provisioning.import_public_key(location, spec("partner", "D1", "RSA_2048", "E"), spki)
     yield provisioning.generate(location, spec("smi", "E2", "TDES_3KEY", "X"))
     yield provisioning.generate(location, spec("transport", "K0", "RSA_2048", "D", jwa="RSA-OAEP"))

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, utils
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+from hsm import keys
 from hsm.device import Device, DeviceStatus, RsaPadding
 from hsm.errors import (
     HsmDataRefused,
@@ -140,6 +141,29 @@ def test_a_thousand_garbage_ciphertexts_leave_the_device_serving(device):
     assert device.status is DeviceStatus.SERVING
     assert device.sealed_keys == frozenset()
     assert device.encipher("tdes-e/1", bytes(8), timeout=5).hex().upper().startswith("6FB1C8")
+
+
+def test_pkcs1_v1_5_asks_the_token_as_often_for_good_padding_as_for_bad(device, monkeypatch):
+    """The lane is shared: another call of the same caller would wait longer behind bad padding."""
+    public = serialization.load_der_public_key(device.public_key("pkcs1/1"))
+    asked = []
+    apply = keys.apply
+
+    def counted(live, operation, data, **how):
+        asked.append(operation)
+        return apply(live, operation, data, **how)
+
+    monkeypatch.setattr(keys, "apply", counted)
+    counts = set()
+    good = public.encrypt(b"31323334", padding.PKCS1v15())
+    for sealed in (good, *(bad for _, bad in classes_of_bad_ciphertext(256))):
+        asked.clear()
+        try:
+            device.rsa_decrypt("pkcs1/1", sealed, padding=RsaPadding.PKCS1_V1_5, timeout=5)
+        except HsmDataRefused:
+            assert sealed != good
+        counts.add(len(asked))
+    assert counts == {2}
 
 
 @pytest.mark.parametrize("wrong", [RsaPadding.PKCS1_V1_5, RsaPadding.OAEP_SHA256])

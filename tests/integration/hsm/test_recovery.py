@@ -5,6 +5,8 @@ import shutil
 from dataclasses import replace
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import padding
 from pkcs11 import Attribute
 from pkcs11.exceptions import PinExpired
 
@@ -78,7 +80,9 @@ LOSSES = [close_all_sessions, logout, close_session, finalize, finalize_politely
 
 
 @pytest.mark.parametrize("lose", LOSSES)
-@pytest.mark.parametrize("method", ["encipher", "rsa_decrypt", "mac", "sign", "random", "probe"])
+@pytest.mark.parametrize(
+    "method", ["encipher", "rsa_decrypt", "open_pkcs1", "mac", "sign", "random", "probe"]
+)
 def test_a_loss_is_not_noticed_by_the_caller(device, every_role, lose, method):
     lose(device, cryptoki(every_role.location))
     match method:
@@ -87,6 +91,12 @@ def test_a_loss_is_not_noticed_by_the_caller(device, every_role, lose, method):
         case "rsa_decrypt":
             with pytest.raises(HsmDataRefused):
                 device.rsa_decrypt("seal/1", bytes(256), padding=RsaPadding.OAEP_SHA1, timeout=5)
+        case "open_pkcs1":
+            opening, by = device.rsa_decrypt, {"padding": RsaPadding.PKCS1_V1_5, "timeout": 5}
+            public = serialization.load_der_public_key(device.public_key("pkcs1/1"))
+            assert opening("pkcs1/1", public.encrypt(b"7392", padding.PKCS1v15()), **by) == b"7392"
+            with pytest.raises(HsmDataRefused):
+                opening("pkcs1/1", bytes(256), **by)
         case "mac":
             assert len(device.mac("mac/1", b"x", timeout=5)) == 32
         case "sign":

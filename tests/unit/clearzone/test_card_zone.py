@@ -21,6 +21,7 @@ from pinvault.clearzone.parcels import (
     PvvReference,
     Reference,
     SealedBlock,
+    StoredOf,
 )
 from pinvault.clearzone.pin import Pin
 from pinvault.clearzone.zone import Terms
@@ -100,18 +101,18 @@ def fault_of(method: Callable[..., object], *given: object, **options: object) -
 def test_a_pan_comes_back_under_its_key_for_its_card(room: Room, pan: str) -> None:
     deadline = room.world.deadline
     for under in (PAN_STORE, NEXT_STORE):
-        kept = room.zone.seal_pan(Pan(pan), card_id=CARD, key=under, deadline=deadline)
-        found = room.zone.open_pan(SealedPan(key=under, card_id=CARD, ciphertext=kept), deadline)
+        kept = room.zone.seal_pan(Pan(pan), owner=CARD, key=under, deadline=deadline)
+        found = room.zone.open_pan(SealedPan(key=under, owner=CARD, ciphertext=kept), deadline)
         assert (len(kept), found.digits()) == (16, pan)
 
 
 def kept_pan(room: Room) -> SealedPan:
-    kept = room.zone.seal_pan(Pan(PAN), card_id=CARD, key=PAN_STORE, deadline=room.world.deadline)
-    return SealedPan(key=PAN_STORE, card_id=CARD, ciphertext=kept)
+    kept = room.zone.seal_pan(Pan(PAN), owner=CARD, key=PAN_STORE, deadline=room.world.deadline)
+    return SealedPan(key=PAN_STORE, owner=CARD, ciphertext=kept)
 
 
 DAMAGE: dict[str, Callable[[SealedPan], SealedPan]] = {
-    "put to another card": lambda kept: replace(kept, card_id=OTHER_CARD),
+    "put to another card": lambda kept: replace(kept, owner=OTHER_CARD),
     "under another version": lambda kept: replace(kept, key=NEXT_STORE),
     "one bit flipped": lambda kept: replace(
         kept, ciphertext=kept.ciphertext[:-1] + bytes([kept.ciphertext[-1] ^ 1])
@@ -148,7 +149,7 @@ def test_an_hsm_that_is_away_is_told_as_such(room: Room, failure, reason: Reason
     room.device.failure = failure
     for use in (
         lambda: zone.open_pan(kept, terms.deadline),
-        lambda: zone.seal_pan(Pan(PAN), card_id=CARD, key=PAN_STORE, deadline=terms.deadline),
+        lambda: zone.seal_pan(Pan(PAN), owner=CARD, key=PAN_STORE, deadline=terms.deadline),
         lambda: zone.random(1, terms.deadline),
         lambda: zone.make(source, RECIPES["PVV"], Pan(PAN), terms),
         lambda: zone.check(source, reference, Pan(PAN), terms),
@@ -363,13 +364,13 @@ def test_a_stored_block_is_a_source_whose_faults_are_ours(room: Room) -> None:
     recipe, rest = RECIPES["PVV"], (Pan(PAN), room.world.terms)
     kept = room.reference("739205", RECIPES["reference"])
     assert isinstance(kept, SealedBlock)
-    good = replace(kept, stored=True)
+    good = replace(kept, stored=StoredOf("card_g", "debit"))
     assert room.zone.make(good, recipe, *rest).result.value is not None
     for block in spoilt(good):
         kind = "ValueError" if block.pan is None else "StoredUnreadable"
         assert fault_of(room.zone.make, block, recipe, *rest) == kind
         if block.pan is not None:
-            given = replace(block, stored=False)
+            given = replace(block, stored=None)
             assert reason_of(room.zone.make, given, recipe, *rest) is Reason.PIN_SOURCE_REFUSED
     strict = Terms(deadline=room.world.deadline, pin_length=PinLength(minimum=4, maximum=4))
     told = reason_of(room.zone.make, good, recipe, Pan(PAN), strict)

@@ -1,5 +1,6 @@
 """Every kind of the configuration becomes the profile that it says, and nothing else is one."""
 
+from fractions import Fraction
 from typing import Any
 
 import msgspec
@@ -194,3 +195,50 @@ def test_a_mistake_is_told_by_its_place(name: str) -> None:
     kind, options, place = MISTAKES[name]
     with pytest.raises(msgspec.ValidationError, match=place):
         section(kind, **options)
+
+
+# PKCS #1 v1.5 coming in
+
+
+def pkcs1(plaintext: str, minimum: int, maximum: int, **options: Any) -> Any:
+    options = {"encoding": "hex-lower", "accept_pkcs1_v1_5": True} | options
+    lengths = {"minimum": minimum, "maximum": maximum}
+    made = section("sealed-rsa", plaintext=plaintext, pin_length=lengths, **options)
+    return made.to_model("interswitch-in")
+
+
+@pytest.mark.parametrize("plaintext", Plaintext)
+@pytest.mark.parametrize("digits", range(4, 13))
+def test_pkcs1_comes_in_where_random_plaintexts_pass_less_than_once_in_2_to_the_60(
+    plaintext: Plaintext, digits: int
+) -> None:
+    chances = {
+        Plaintext.HEX_OF_DIGITS: Fraction(10, 256**2) ** digits,
+        Plaintext.DIGITS: Fraction(10, 256) ** digits,
+    }
+    # 00 02 before a number below the modulus, which has its highest bit; one place of the zero.
+    chance = Fraction(1, 2**15) * Fraction(1, 256) * chances.get(plaintext, 1)
+    if chance < Fraction(1, 2**60):
+        made = pkcs1(plaintext, digits, digits)
+        assert made.accept_pkcs1_v1_5
+        assert (made.bound, made.usage, made.mode) == (False, Usage.D1, Mode.D)
+    else:
+        with pytest.raises(ValueError, match="fixed"):
+            pkcs1(plaintext, digits, digits)
+
+
+@pytest.mark.parametrize("plaintext", ["hex-of-digits", "digits"])
+def test_pkcs1_comes_in_with_one_length_alone(plaintext: str) -> None:
+    for minimum, maximum in ((4, 12), (4, 5), (8, 12), (11, 12)):
+        with pytest.raises(ValueError, match="of one length"):
+            pkcs1(plaintext, minimum, maximum)
+        assert not pkcs1(plaintext, minimum, maximum, accept_pkcs1_v1_5=False).accept_pkcs1_v1_5
+
+
+def test_pkcs1_is_switched_on_by_nothing_else() -> None:
+    quiet = {"plaintext": "hex-of-digits", "encoding": "hex-lower"}
+    assert not section("sealed-rsa", **quiet).to_model("in").accept_pkcs1_v1_5
+    for kind, (options, _, _, (_, mode, _)) in KINDS.items():
+        if mode is Mode.D and kind != "sealed-rsa":
+            with pytest.raises(msgspec.ValidationError, match="accept_pkcs1_v1_5"):
+                section(kind, **options, accept_pkcs1_v1_5=True)

@@ -15,7 +15,7 @@ from pinvault.clearzone.restore import BLOCK_BYTES, RestoreZone, StoredColumn
 from pinvault.model.call import Deadline
 from pinvault.model.errors import Reason, Refusal
 from pinvault.model.pan import Pan
-from tests.support.stored import INDEX, generations, id_of, maker, pan_of
+from tests.support.stored import INDEX, generations, maker, owner_of, pan_of
 
 OLD, NEW = maker(1), maker(2)
 DEVICE, _ = generations(2)
@@ -28,14 +28,14 @@ def pans(
     numbers: Sequence[int],
     ciphertexts: Sequence[bytes] | None = None,
     *,
-    ids: Sequence[str] | None = None,
+    owners: Sequence[str] | None = None,
     indexes: Sequence[bytes] | None = None,
     key: str = "pan-store/1",
     target: str | None = "pan-store/2",
 ) -> list[bytes | None]:
     return ZONE.pans(
         StoredColumn(key, [OLD.pan(n) for n in numbers] if ciphertexts is None else ciphertexts),
-        card_ids=ids or [id_of(n) for n in numbers],
+        owners=owners or [owner_of(n) for n in numbers],
         indexes=indexes or [INDEX.of(pan_of(n)) for n in numbers],
         target=target,
         deadline=Deadline.after(10),
@@ -47,13 +47,13 @@ def blocks(
     ciphertexts: Sequence[bytes],
     *,
     stored_pans: Sequence[bytes] | None = None,
-    ids: Sequence[str] | None = None,
+    owners: Sequence[str] | None = None,
     target: str | None = "pin-reference/2",
 ) -> list[bytes | None]:
     return ZONE.blocks(
         StoredColumn("pin-reference/1", ciphertexts),
         pans=StoredColumn("pan-store/1", stored_pans or [OLD.pan(n) for n in numbers]),
-        card_ids=ids or [id_of(n) for n in numbers],
+        owners=owners or [owner_of(n) for n in numbers],
         target=target,
         deadline=Deadline.after(10),
     )
@@ -109,7 +109,7 @@ def test_every_bit_of_a_pans_clear_block_matters(bit: int) -> None:
     """But that of a digit may make another PAN: then its index is not the row's."""
     clear = stored_pan.clear_block(pan_of(5))
     changed = (int.from_bytes(clear) ^ 1 << bit).to_bytes(BLOCK_BYTES)
-    bound = stored_pan.binding(id_of(5))
+    bound = stored_pan.binding(owner_of(5))
     row = enciphered("pan-store/1", changed, bound)
     assert pans([5], [row]) == [None]
     assert pans([5], [enciphered("pan-store/1", clear, bound)]) == [NEW.pan(5)]
@@ -132,10 +132,10 @@ def test_every_bit_of_a_pin_field_is_read(bit: int) -> None:
 
 def test_what_is_bound_to_another_is_left() -> None:
     others = [2, 1]
-    assert pans([1, 2], ids=[id_of(n) for n in others]) == [None, None]
+    assert pans([1, 2], owners=[owner_of(n) for n in others]) == [None, None]
     assert pans([1, 2], indexes=[INDEX.of(pan_of(n)) for n in others]) == [None, None]
     two = [block(1), block(2)]
-    assert blocks([1, 2], two, ids=[id_of(n) for n in others]) == [None, None]
+    assert blocks([1, 2], two, owners=[owner_of(n) for n in others]) == [None, None]
     assert blocks([1, 2], two[::-1]) == [None, None]
     assert blocks([1, 2], two, stored_pans=[OLD.pan(2), OLD.pan(1)]) == [None, None]
     assert None not in blocks([1, 2], two)
@@ -161,7 +161,7 @@ def test_of_what_was_left_nothing_is_enciphered() -> None:
     zone = RestoreZone(Watched(), index=INDEX.of)
     zone.pans(
         StoredColumn("pan-store/1", [OLD.pan(1), OLD.pan(2)]),
-        card_ids=[id_of(1), id_of(1)],
+        owners=[owner_of(1), owner_of(1)],
         indexes=[INDEX.of(pan_of(n)) for n in (1, 2)],
         target="pan-store/2",
         deadline=Deadline.after(10),
@@ -186,7 +186,7 @@ def test_a_token_that_is_away_leaves_no_trace() -> None:
     with pytest.raises(Refusal) as told:
         zone.pans(
             StoredColumn("pan-store/1", [OLD.pan(1)]),
-            card_ids=[id_of(1)],
+            owners=[owner_of(1)],
             indexes=[INDEX.of(Pan("4000001234562000"))],
             target="pan-store/2",
             deadline=Deadline.after(10),

@@ -7,6 +7,7 @@ import pytest
 from hsm import keyring
 from hsm.errors import KeyringError, UnknownKey
 from hsm.keyring import Algorithm, KeyEntry, Keyring, Mode, Origin, State, Usage
+from hsm.roles import PKCS1_ROLE
 
 
 def entry(**changes) -> KeyEntry:
@@ -105,6 +106,7 @@ REFUSALS = {
     "end before beginning": (TEXT + "valid_until = 2025-01-01\n", "ends before it begins"),
     "destroyable as text": (TEXT + 'destroyable = "yes"\n', "not true or false"),
     "jwa on a PIN key": (TEXT + 'jwa = "RSA-OAEP"\n', "only a sealing key"),
+    "RSA1_5 on a PIN key": (TEXT + 'jwa = "RSA1_5"\n', "only a sealing key"),
     "decipher check value on mode E": (
         TEXT + 'decipher_check_value = "0123AB"\n',
         "does not have this",
@@ -181,3 +183,17 @@ def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(KeyringError, match="there is no key ring yet") as caught:
         keyring.load(tmp_path / "keyring.toml")
     assert caught.value.facts["file"].endswith("keyring.toml")
+
+
+@pytest.mark.parametrize("usage", ["D1", "K0", "K2"])
+def test_only_a_key_for_data_opens_by_pkcs1_v1_5(usage):
+    row = TEXT.replace('"P0"', f'"{usage}"').replace("TDES_2KEY", "RSA_2048")
+    row = row.replace('mode = "E"', 'mode = "D"').replace("6FB1C8", "AB" * 32)
+    if usage != "D1":
+        with pytest.raises(KeyringError, match="lacks its JWA name"):
+            keyring.parse(row + 'jwa = "RSA1_5"\n', source="ring")
+        return
+    (by_pkcs1,) = keyring.parse(row + 'jwa = "RSA1_5"\n', source="ring").keys
+    (by_oaep,) = keyring.parse(row + 'jwa = "RSA-OAEP"\n', source="ring").keys
+    assert by_pkcs1.role is PKCS1_ROLE
+    assert by_oaep.role is not PKCS1_ROLE

@@ -56,6 +56,17 @@ def test_a_transport_key_loads_keys_alone():
     assert permitted(replace(key, state=State.DECIPHER_ONLY)) == {Operation.LOAD}
 
 
+@pytest.mark.parametrize("usage", [Usage.V1, Usage.V2])
+@pytest.mark.parametrize(
+    ("mode", "old"),
+    [(Mode.C, {Operation.ENCIPHER}), (Mode.V, {Operation.ENCIPHER}), (Mode.G, set())],
+)
+def test_a_verification_key_verifies_on_when_it_generates_no_more(usage, mode, old):
+    key = entry(usage, Family.TDES, mode)
+    assert permitted(key) == {Operation.ENCIPHER}
+    assert permitted(replace(key, state=State.DECIPHER_ONLY)) == old
+
+
 def test_variants_of_a_protection_key_go_one_way():
     assert permitted(entry(Usage.K0, Family.TDES, Mode.D)) == {Operation.DECIPHER}
     key = entry(Usage.M1, Family.TDES, Mode.V)

@@ -10,7 +10,7 @@ from pkcs11 import Attribute, Mechanism, ObjectClass
 from hsm import attributes
 from hsm.attributes import KEY_TYPES
 from hsm.mechanisms import Operation, RsaPadding, invocation
-from hsm.roles import ROLES, passing_template
+from hsm.roles import PKCS1_ROLE, ROLES, passing_template
 from hsm.vocabulary import Algorithm, Family, Mode, Usage
 
 # What a key may do, in PKCS#11 v2.40 base, 4.7 to 4.10.
@@ -28,7 +28,7 @@ CAPABILITIES = (
 
 TEMPLATES = [
     (role, object_class, role.template(object_class, destroyable=False))
-    for role in ROLES.values()
+    for role in (*ROLES.values(), PKCS1_ROLE)
     for object_class in role.grants
 ]
 NEVER = (
@@ -150,9 +150,22 @@ def test_data_at_rest_go_both_ways_by_aes_and_nothing_else():
     assert grant.unwraps is None
 
 
-def test_pkcs1_v1_5_deciphering_has_no_name():
+def test_a_key_that_opens_by_pkcs1_v1_5_opens_by_nothing_else():
+    oaep = ROLES[Usage.D1, Family.RSA, Mode.D]
+    assert (PKCS1_ROLE.usage, PKCS1_ROLE.family, PKCS1_ROLE.mode) == (
+        *(oaep.usage, oaep.family, oaep.mode),
+    )
+    for object_class, grant in PKCS1_ROLE.grants.items():
+        assert grant.mechanisms == {int(Mechanism.RSA_PKCS)}
+        assert grant.capabilities == oaep.grants[object_class].capabilities
+
+
+@pytest.mark.parametrize("operation", [Operation.UNWRAP, Operation.LOAD])
+def test_no_key_comes_by_pkcs1_v1_5(operation):
     with pytest.raises(ValueError, match="no mechanism"):
-        invocation(Operation.RSA_DECRYPT, Family.RSA, RsaPadding.PKCS1_V1_5)
+        invocation(operation, Family.RSA, RsaPadding.PKCS1_V1_5)
+    with pytest.raises(ValueError, match="no mechanism"):
+        invocation(Operation.RSA_DECRYPT, Family.RSA, None)
     with pytest.raises(ValueError, match="no mechanism"):
         invocation(Operation.RSA_ENCRYPT, Family.RSA, None)
 
