@@ -17,6 +17,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event, text
+from sqlalchemy.exc import DisconnectionError
 
 from pinvault.store.errors import StoreMisconfigured
 from pinvault.store.place import POSTGRESQL, SQLITE
@@ -128,20 +129,34 @@ def postgresql(url: URL, *, connections: int, wait_s: float, **settings: str) ->
         "options": " ".join(f"-c {name}={value}" for name, value in told.items()),
     }
     try:
-        return create_engine(
+        from pinvault.store.bounded import BoundedConnection
+
+        engine = create_engine(
             url.set(drivername="postgresql+psycopg"),
             isolation_level="READ COMMITTED",
             connect_args=arguments,
             pool_size=connections,
             max_overflow=0,
             pool_timeout=wait_s,
-            pool_pre_ping=True,
             hide_parameters=True,
         )
     except ImportError:
         raise StoreMisconfigured(
             "PostgreSQL's driver is not installed", remedy="install pinvault[postgres]"
         ) from None
+
+    def connect(_dialect: object, _record: object, given: Any, named: Any) -> BoundedConnection:
+        return BoundedConnection.open(*given, wait_s=wait_s, **named)
+
+    event.listen(engine, "do_connect", connect)
+    event.listen(engine, "checkout", _require_open)
+    return engine
+
+
+def _require_open(connection: Any, _record: object, _fairy: object) -> None:
+    """Have the pool connect anew in place of a connection that the server has ended."""
+    if connection.is_ended:
+        raise DisconnectionError
 
 
 def require_durable(db: Connection) -> None:

@@ -5,7 +5,8 @@ Rules:
 - A row whose time has passed counts as none. Until the answer is there, that time is the lease of
   whoever does the work; then it is how long the answer is told again.
 - Whoever takes an expired lease over begins another attempt, and the former one's `finish` fails:
-  it must then undo its transaction.
+  it must then undo its transaction. An attempt is told by when it began, so that the rows that come
+  after one which is gone are none of its own.
 - `fingerprint` is a keyed hash of the request, 32 bytes: a PIN's plain hash would tell the PIN.
   An answer holds no secret.
 """
@@ -55,7 +56,7 @@ _BEGIN = _INSERT.on_conflict_do_update(
     index_elements=[_row.caller, _row.method, _row.key],
     set_={
         "fingerprint": _INSERT.excluded.fingerprint,
-        "attempt": _row.attempt + 1,
+        "attempt": _INSERT.excluded.attempt,
         "answer": None,
         "created_at": _INSERT.excluded.created_at,
         "expires_at": _INSERT.excluded.expires_at,
@@ -78,7 +79,7 @@ def begin(
 ) -> Begun | Known:
     """Take the key for one request until `lease_until`, or tell how it stands."""
     values = {"fingerprint": fingerprint, "created_at": now, "expires_at": lease_until, "now": now}
-    attempt = db.scalar(_BEGIN, asdict(key) | values | {"attempt": 1})
+    attempt = db.scalar(_BEGIN, asdict(key) | values | {"attempt": now})
     if attempt is not None:
         return Begun(attempt)
     # The statement above locked the row that it left alone, so it is still there.

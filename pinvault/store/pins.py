@@ -14,7 +14,7 @@ Rules:
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from pinvault.store.rows import columns, one
@@ -65,7 +65,7 @@ _OF_ROUND = pin.c.try_round == bindparam("of_try_round")
 _NEXT_ROUND: dict[str, Any] = {"tries_used": 0, "try_round": pin.c.try_round + 1}
 
 _GET = select(*_PIN).where(_OF_CARD)
-_FIRST = insert(pin).on_conflict_do_nothing().returning(pin.c.card_id)
+_FIRST = insert(pin).on_conflict_do_nothing().returning(*_PIN)
 _NEXT = (
     update(pin)
     .where(_OF_CARD, _OF_GENERATION)
@@ -75,7 +75,7 @@ _NEXT = (
         tried_at=None,
         generation=pin.c.generation + 1,
     )
-    .returning(pin.c.card_id)
+    .returning(*_PIN)
 )
 _NEXT_UNBLOCKED = _NEXT.values(blocked_at=None)
 _COUNT_TRY = (
@@ -90,9 +90,7 @@ _GIVE_BACK = (
     .values(tries_used=pin.c.tries_used - 1)
     .returning(pin.c.card_id)
 )
-_CLEAR_TRIES = (
-    update(pin).where(_OF_CARD, _OF_GENERATION).values(**_NEXT_ROUND).returning(pin.c.card_id)
-)
+_CLEAR_TRIES = update(pin).where(_OF_CARD, _OF_GENERATION).values(**_NEXT_ROUND).returning(*_PIN)
 _BLOCK = (
     update(pin)
     .where(
@@ -118,6 +116,12 @@ def get_pin(db: Connection, card_id: str) -> StoredPin | None:
     return one(db.execute(_GET, {"of_card": card_id}), StoredPin)
 
 
+def count_verified_by(db: Connection, key_id: str) -> int:
+    """Count the PINs whose method ends in @ and a key version; looks at all of them."""
+    ours = pin.c.method.endswith(f"@{key_id}", autoescape=True)
+    return int(db.execute(select(func.count()).where(ours)).scalar_one())
+
+
 def put_pin(
     db: Connection,
     card_id: str,
@@ -126,8 +130,8 @@ def put_pin(
     replaces: int,
     now: int,
     unblocks: bool = False,
-) -> bool:
-    """Set the card's PIN, as the generation after `replaces`; False if that is not the present one.
+) -> StoredPin | None:
+    """Set the card's PIN, as the generation after `replaces`; None if that is not the present one.
 
     `replaces` is NO_PIN for a first PIN. All tries are there again; a block stays unless the new
     PIN `unblocks`.
@@ -135,9 +139,9 @@ def put_pin(
     values = {name: getattr(material, name) for name in _MATERIAL} | {"set_at": now}
     if replaces == NO_PIN:
         values |= {"card_id": card_id, "tries_used": 0, "generation": 1, "try_round": 1}
-        return db.scalar(_FIRST, values) is not None
+        return one(db.execute(_FIRST, values), StoredPin)
     values |= {"of_card": card_id, "of_generation": replaces}
-    return db.scalar(_NEXT_UNBLOCKED if unblocks else _NEXT, values) is not None
+    return one(db.execute(_NEXT_UNBLOCKED if unblocks else _NEXT, values), StoredPin)
 
 
 def count_try(db: Connection, card_id: str, *, limit: int, now: int) -> StoredPin | None:
@@ -155,10 +159,10 @@ def give_back(db: Connection, card_id: str, *, try_round: int) -> bool:
     return db.scalar(_GIVE_BACK, values) is not None
 
 
-def clear_tries(db: Connection, card_id: str, *, generation: int) -> bool:
-    """Give all tries back, after the right PIN; False if it is not the present one any more."""
+def clear_tries(db: Connection, card_id: str, *, generation: int) -> StoredPin | None:
+    """Give all tries back, after the right PIN, and give the PIN; None if it is another by now."""
     values = {"of_card": card_id, "of_generation": generation}
-    return db.scalar(_CLEAR_TRIES, values) is not None
+    return one(db.execute(_CLEAR_TRIES, values), StoredPin)
 
 
 def block(db: Connection, card_id: str, *, try_round: int, limit: int, now: int) -> bool:

@@ -72,18 +72,22 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class PanRow(Row):
-    """An enciphered PAN as it was read, and its keyed hash."""
+    """An enciphered PAN as it was read, its keyed hash, and what tells its owner beside the id."""
 
     pan_index: bytes = field(repr=False)
+    program: str
+    external_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class PinRow(Row):
-    """A ciphertext of a PIN, and the PAN of its card: enciphered, its key, and its keyed hash."""
+    """A ciphertext of a PIN, and the PAN of its card: enciphered, its key, and as in `PanRow`."""
 
     pan_cipher: bytes = field(repr=False)
     pan_key: str
     pan_index: bytes = field(repr=False)
+    program: str
+    external_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,7 @@ class Progress:
     changed: int
 
 
+_OF_OWNER: Final = (card.c.pan_index, card.c.program, card.c.external_id)
 _chunk = reencrypt_chunk.c
 _CHUNK = columns(reencrypt_chunk, Chunk)
 # None for a chunk that another planned at the same time.
@@ -181,7 +186,7 @@ def rows_of(db: Connection, chunk: Chunk, target: Ciphertext, *, present: str) -
 
 def pan_rows_of(db: Connection, chunk: Chunk, *, present: str) -> list[PanRow]:
     """Give the same of the PANs, with their keyed hashes."""
-    pans = _rows(chunk, CIPHERTEXTS["card.pan"], present).add_columns(card.c.pan_index)
+    pans = _rows(chunk, CIPHERTEXTS["card.pan"], present).add_columns(*_OF_OWNER)
     return [PanRow(*row) for row in db.execute(pans)]
 
 
@@ -190,7 +195,7 @@ def pin_rows_of(db: Connection, chunk: Chunk, target: Ciphertext, *, present: st
     with_pans = (
         _rows(chunk, target, present)
         .join(card, card.c.id == pin.c.card_id)
-        .add_columns(card.c.pan_cipher, card.c.pan_key, card.c.pan_index)
+        .add_columns(card.c.pan_cipher, card.c.pan_key, *_OF_OWNER)
     )
     return [PinRow(*row) for row in db.execute(with_pans)]
 

@@ -119,11 +119,12 @@ control_token = Table(
     Column("card_id", _WORD, ForeignKey("card.id"), primary_key=True),
     Column("kind", _WORD, primary_key=True),
     _needed("token_hash", _BYTES, unique=True),
+    _needed("seal", _BYTES),
     _needed("caller", _WORD),
     _needed("issued_at", _INT),
     _needed("expires_at", _INT, index=True),
     Column("redeemed_at", _INT),
-    *_lengths(kind=_NAME, token_hash=_HASH, caller=(1, 256)),
+    *_lengths(kind=_NAME, token_hash=_HASH, seal=_HASH, caller=(1, 256)),
     **_FORM,
 )
 

@@ -23,8 +23,9 @@ def prepare(address: str, workers: int) -> None:
     with store.write() as db:
         for name in names(workers):
             cards.insert_card(db, card(name))
-            values = {"kind": "SET_PIN", "token_hash": hashed(name), "caller": "bank"}
-            tokens.issue(db, card_id=name, **values, now=NOW, expires_at=NOW + SECOND)
+            values = {"card_id": name, "kind": "SET_PIN", "caller": "bank"}
+            hashes = {"token_hash": hashed(name), "seal": hashed("seal")}
+            tokens.issue(db, **values, **hashes, now=NOW, expires_at=NOW + SECOND)
     store.close()
 
 

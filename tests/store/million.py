@@ -53,7 +53,7 @@ def pin_rows(numbers: Iterable[int]) -> Iterator[Row]:
         block = hashed("block", number)[:16]
         yield (
             *(name_of(number), "block", None, block, "pin-reference/1", None, None),
-            *(START_MS * 1000, 0, None, None, 1),
+            *(START_MS * 1000, 0, None, None, 1, 1),
         )
 
 

@@ -4,7 +4,7 @@ import pickle
 import sqlite3
 import threading
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import pytest
@@ -102,8 +102,10 @@ def test_rows_do_not_show_what_they_hold(store: Store) -> None:
 def test_lengths_are_the_databases_matter_too(store: Store) -> None:
     add_cards(store, "a")
     values = {"card_id": "a", "kind": "SET_PIN", "caller": "bank", "now": NOW, "expires_at": NOW}
-    with pytest.raises(StoreRefused):
-        write(store, tokens.issue, token_hash=bytes(31), **values)
+    for token_hash, seal in ((31, 32), (32, 31)):
+        hashes = {"token_hash": bytes(token_hash), "seal": bytes(seal)}
+        with pytest.raises(StoreRefused):
+            write(store, tokens.issue, **hashes, **values)
 
 
 @pytest.mark.parametrize("attempts", [1, 3])
@@ -230,6 +232,41 @@ def test_a_server_that_comes_back_is_used_again(postgres: PostgresServer) -> Non
     assert caught.value.in_doubt
     assert read(store, cards.get_card, "a") is None
     add_cards(store, "a")
+    store.close()
+
+
+def test_connections_that_end_while_nobody_uses_them_are_replaced(postgres: PostgresServer) -> None:
+    address = postgres.create()
+    upgrade(address)
+    store = Store.open(address)
+    add_cards(store, "a")
+    postgres.restart()
+    add_cards(store, "b")
+    postgres.restart()
+    assert read(store, cards.get_card, "b") is not None
+    store.close()
+
+
+def test_nobody_waits_for_ever_for_a_server_that_hangs(postgres: PostgresServer) -> None:
+    address = postgres.create()
+    upgrade(address)
+    store = Store.open(address, wait_s=0.2)
+    with postgres.hung(), pytest.raises(StoreUnavailable) as caught:
+        read(store, cards.get_card, "a")
+    assert caught.value.code == "ConnectionTimeout"
+    add_cards(store, "a")
+    store.close()
+
+
+def test_whether_a_commit_was_heard_by_a_server_that_hangs_is_in_doubt(
+    postgres: PostgresServer,
+) -> None:
+    address = postgres.create()
+    upgrade(address)
+    store = Store.open(address, wait_s=0.2)
+    with ExitStack() as hanging, pytest.raises(StoreUnavailable) as caught:
+        add_and(store, lambda: hanging.enter_context(postgres.hung()))
+    assert caught.value.in_doubt
     store.close()
 
 

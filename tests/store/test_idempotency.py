@@ -5,6 +5,7 @@ from sqlalchemy import Connection
 
 from pinvault.store import Store, idempotency
 from pinvault.store.idempotency import Begun, IdempotencyKey, Known
+from pinvault.store.sweeping import sweep
 from tests.store.samples import NOW, SECOND, hashed, read, write
 
 KEY = IdempotencyKey(caller="bank", method="SetPin", key="42")
@@ -30,26 +31,26 @@ def recall(store: Store, *, word: str = "request", now: int = NOW) -> Known | No
 
 def test_a_key_is_recalled_as_it_would_be_met_and_not_taken(store: Store) -> None:
     assert recall(store) is None
-    assert begin(store) == Begun(1)
+    assert begin(store) == Begun(NOW)
     assert recall(store) == Known(is_same_request=True, answer=None)
     assert recall(store, now=LEASE) is None
-    assert finish(store, 1)
+    assert finish(store, NOW)
     assert recall(store, now=LEASE) == Known(is_same_request=True, answer=b"answer")
     assert recall(store, word="other") == Known(is_same_request=False, answer=b"answer")
     assert recall(store, now=KEEP) is None
-    assert begin(store, now=KEEP) == Begun(2)
+    assert begin(store, now=KEEP) == Begun(KEEP)
 
 
 @pytest.mark.parametrize("answer", [b"answer", b""])
 def test_the_journey_of_a_key(store: Store, answer: bytes) -> None:
-    assert begin(store) == Begun(1)
+    assert begin(store) == Begun(NOW)
     assert begin(store) == Known(is_same_request=True, answer=None)
     assert begin(store, word="other") == Known(is_same_request=False, answer=None)
-    assert finish(store, 1, answer)
-    assert not finish(store, 1, b"another")
+    assert finish(store, NOW, answer)
+    assert not finish(store, NOW, b"another")
     assert begin(store, now=LEASE) == Known(is_same_request=True, answer=answer)
     assert begin(store, word="other") == Known(is_same_request=False, answer=answer)
-    assert begin(store, now=KEEP) == Begun(2)
+    assert begin(store, now=KEEP) == Begun(KEEP)
 
 
 @pytest.mark.parametrize(
@@ -62,32 +63,50 @@ def test_the_journey_of_a_key(store: Store, answer: bytes) -> None:
     ids=["caller", "method", "key"],
 )
 def test_keys_are_a_callers_and_a_methods_own(store: Store, other: IdempotencyKey) -> None:
-    assert begin(store) == Begun(1)
-    assert begin(store, key=other, word="other") == Begun(1)
+    assert begin(store) == Begun(NOW)
+    assert begin(store, key=other, word="other") == Begun(NOW)
 
 
 def test_whoever_lost_the_lease_cannot_finish(store: Store) -> None:
-    assert begin(store) == Begun(1)
-    assert begin(store, now=LEASE) == Begun(2)
-    assert not finish(store, 1)
-    assert not write(store, idempotency.release, KEY, attempt=1)
-    assert finish(store, 2)
+    assert begin(store) == Begun(NOW)
+    assert begin(store, now=LEASE) == Begun(LEASE)
+    assert not finish(store, NOW)
+    assert not write(store, idempotency.release, KEY, attempt=NOW)
+    assert finish(store, LEASE)
 
 
 def test_what_was_released_may_be_sent_again(store: Store) -> None:
-    assert begin(store) == Begun(1)
-    assert write(store, idempotency.release, KEY, attempt=1)
-    assert begin(store, word="other") == Begun(1)
-    assert finish(store, 1)
-    assert not write(store, idempotency.release, KEY, attempt=1)
+    assert begin(store) == Begun(NOW)
+    assert write(store, idempotency.release, KEY, attempt=NOW)
+    assert begin(store, word="other") == Begun(NOW)
+    assert finish(store, NOW)
+    assert not write(store, idempotency.release, KEY, attempt=NOW)
+
+
+@pytest.mark.parametrize("goes_by", ["release", "sweep"])
+def test_whoever_was_late_ends_no_request_that_came_after_the_next(
+    store: Store, goes_by: str
+) -> None:
+    """Its row is gone, and the id stands for another request."""
+    assert begin(store) == Begun(NOW)
+    assert begin(store, now=LEASE) == Begun(LEASE)
+    if goes_by == "release":
+        assert write(store, idempotency.release, KEY, attempt=LEASE)
+    else:
+        assert write(store, sweep, now=KEEP, count=10) == 1
+    assert begin(store, word="other", now=KEEP) == Begun(KEEP)
+    assert not finish(store, NOW, b"late")
+    assert not finish(store, LEASE, b"late")
+    assert not write(store, idempotency.release, KEY, attempt=NOW)
+    assert finish(store, KEEP)
 
 
 def test_an_answer_is_undone_with_the_work(store: Store) -> None:
     def work(db: Connection) -> None:
-        assert idempotency.finish(db, KEY, attempt=1, answer=b"answer", keep_until=KEEP)
+        assert idempotency.finish(db, KEY, attempt=NOW, answer=b"answer", keep_until=KEEP)
         raise KeyError
 
-    assert begin(store) == Begun(1)
+    assert begin(store) == Begun(NOW)
     with pytest.raises(KeyError):
         store.transact(work)
     assert begin(store) == Known(is_same_request=True, answer=None)

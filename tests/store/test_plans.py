@@ -43,7 +43,7 @@ FILLS = {
     "card": "'n' || n, 'debit', 'x' || n, {hash}, {hash}, 'storage/1', '1234', '01', '3012', 'A',"
     " 0, 0",
     "pin": "'n' || n, 'block', NULL, {hash}, 'storage/1', NULL, NULL, 0, 0, NULL, NULL, 1, 1",
-    "control_token": "'n' || n, 'SET_PIN', {hash}, 'bank', 0, {now} + n, NULL",
+    "control_token": "'n' || n, 'SET_PIN', {hash}, {hash}, 'bank', 0, {now} + n, NULL",
     "pin_session": "'n' || n, {hash}, NULL, 'n' || n, 'set', 'bank', '', 0, {now} + n, NULL, NULL",
     "idempotency": "'bank', 'SetPin', 'n' || n, {hash}, 1, NULL, 0, {now} + n",
     "outbox": "'n' || n, 'core', 'pin.set', 'n' || n, '{{}}', 0, 0, CASE WHEN n < 2000"
@@ -90,8 +90,8 @@ def everything(db: Connection) -> None:
     assert not pins.unblock(db, "card")
     assert pins.get_pin(db, "card")
     values: dict[str, Any] = {"kind": "SET_PIN", "token_hash": hashed(""), "caller": "bank"}
-    tokens.issue(db, card_id="card", **values, now=NOW, expires_at=LEASE)
-    assert tokens.find(db, **values, now=NOW) == "card"
+    tokens.issue(db, card_id="card", **values, seal=hashed(""), now=NOW, expires_at=LEASE)
+    assert tokens.find(db, **values, now=NOW)
     assert tokens.redeem(db, **values, now=NOW) == "card"
     sessions.add_session(db, session("s"), secret_hash=hashed("link"))
     assert sessions.get_session(db, "s", now=NOW)
@@ -103,7 +103,7 @@ def everything(db: Connection) -> None:
     for _ in range(2):
         idempotency.begin(db, KEY, fingerprint=fingerprint, now=NOW, lease_until=LEASE)
     assert idempotency.recall(db, KEY, fingerprint=fingerprint, now=NOW)
-    assert idempotency.finish(db, KEY, attempt=1, answer=b"", keep_until=LEASE)
+    assert idempotency.finish(db, KEY, attempt=NOW, answer=b"", keep_until=LEASE)
     assert not idempotency.release(db, KEY, attempt=1)
     outbox.add(db, message("m"), now=NOW)
     assert outbox.claim(db, now=NOW, until=LEASE, count=10)

@@ -66,6 +66,7 @@ def test_a_token_is_redeemed_once(
                 card_id=card,
                 kind="SET_PIN",
                 token_hash=hashed(f"token {number}"),
+                seal=hashed("seal"),
                 caller="bank",
                 now=NOW,
                 expires_at=NOW + SECOND,
@@ -101,7 +102,8 @@ def replace_all(store: Store, number: int) -> int:
     replaced = 0
     for generation in range(CARDS):
         values = {"replaces": generation, "now": NOW}
-        replaced += write(store, pins.put_pin, "card", material(number), **values)
+        put = write(store, pins.put_pin, "card", material(number), **values)
+        replaced += put is not None
     return replaced
 
 

@@ -21,7 +21,7 @@ def fill(store: Store, over: int, alive: int) -> None:
             ends = OVER if number < over else ALIVE
             key = IdempotencyKey(caller="bank", method="SetPin", key=name)
             values = {"card_id": "card", "kind": name, "caller": "bank", "token_hash": hashed(name)}
-            tokens.issue(db, **values, now=NOW - 9, expires_at=ends)
+            tokens.issue(db, **values, seal=hashed(name), now=NOW - 9, expires_at=ends)
             idempotency.begin(db, key, fingerprint=hashed(""), now=NOW - 9, lease_until=ends)
             kept = session(name)
             made = {field: getattr(kept, field) for field in PinSession.__slots__}

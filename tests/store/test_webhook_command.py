@@ -1,5 +1,7 @@
 """`pinvault webhook` and `pinvault notify`, as an operator runs them."""
 
+import base64
+import hmac
 import json
 import os
 import re
@@ -24,6 +26,7 @@ from tests.store.samples import NOW, message, write
 from tests.support.receiver import SECRET, Receiver, says, says_in_turn, write_secret
 
 EXAMPLE = Path(__file__).parents[2] / "pinvault.example.toml"
+RAPYD_SECRET = "d8e9f0a1b2c3d4e5f60718293a4b5c6d"
 BODY = '{"type":"pin.set","data":{"card_id":"card_ghijklmnop"}}'
 
 
@@ -35,8 +38,9 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def config(address: str, receiver: Receiver, tmp_path: Path) -> Path:
-    """The example, for development: another store, and a receiver on this host."""
+    """The example, for development: another store, and one receiver for all, on this host."""
     write_secret(tmp_path / "secrets" / "webhook-erp")
+    write_secret(tmp_path / "secrets" / "webhook-rapyd", RAPYD_SECRET)
     text = EXAMPLE.read_text()
     for option, value in (
         ("mode", '"development"'),
@@ -45,9 +49,9 @@ def config(address: str, receiver: Receiver, tmp_path: Path) -> Path:
         ("private_networks", '["127.0.0.0/8", "::1/128"]'),
         ("events", '["pin.set"]'),
     ):
-        text, count = re.subn(rf"(?m)^{option} = .*$", f"{option} = {value}", text, count=1)
-        assert count == 1, option
-    text = text.replace('ca_file = "tls/erp-ca.pem"\n', "").replace(":9444", ":0")
+        text, count = re.subn(rf"(?m)^{option} = .*$", f"{option} = {value}", text)
+        assert count == (2 if option in ("url", "private_networks") else 1), option
+    text = re.sub(r"(?m)^ca_file = .*$", "", text).replace(":9444", ":0")
     path = tmp_path / "pinvault.toml"
     path.write_text(text)
     return path
@@ -124,7 +128,27 @@ def test_an_endpoint_can_be_tried(config: Path, receiver: Receiver) -> None:
     assert "no [webhooks.core]" in pinvault(config, "webhook", "test", "core").output
 
 
+def test_an_endpoint_of_rapyds_gets_its_signature_and_no_other(
+    config: Path, receiver: Receiver
+) -> None:
+    result = pinvault(config, "webhook", "test", "rapyd")
+    assert (result.exit_code, result.output) == (0, "rapyd: delivered: status-204\n")
+    (got,) = receiver.received
+    assert not [name for name in got.headers if name.startswith("webhook-")]
+    signed = f"http://localhost:{receiver.port}/hooks{got.headers['salt']}"
+    signed += f"{got.headers['timestamp']}AC0E5B1D7F3A2C4E6890{RAPYD_SECRET}{got.body}"
+    digest = hmac.new(RAPYD_SECRET.encode(), signed.encode(), "sha256").hexdigest()
+    assert base64.b64decode(got.headers["signature"]).decode() == digest
+
+
 def test_what_is_missing_is_told(config: Path) -> None:
+    rapyds = config.parent / "secrets" / "webhook-rapyd"
+    rapyds.chmod(0o644)
+    fault = pinvault(config, "webhook", "test", "erp").exception
+    assert isinstance(fault, ConfigError)
+    assert fault.option == "webhooks.rapyd.secret_file"
+    assert RAPYD_SECRET not in str(fault)
+    rapyds.chmod(0o600)
     secret = config.parent / "secrets" / "webhook-erp"
     secret.chmod(0o644)
     fault = pinvault(config, "webhook", "test", "erp").exception
@@ -140,9 +164,9 @@ def test_what_is_missing_is_told(config: Path) -> None:
 
 def test_a_configuration_is_read_without_its_secrets(config: Path) -> None:
     """Servers and checks need not be able to read them."""
-    (config.parent / "secrets" / "webhook-erp").unlink()
-    (endpoint,) = load(config).webhooks().values()
-    assert endpoint.name == "erp"
+    for name in ("erp", "rapyd"):
+        (config.parent / "secrets" / f"webhook-{name}").unlink()
+    assert list(load(config).webhooks()) == ["erp", "rapyd"]
 
 
 def ask(port: int, path: str) -> str:

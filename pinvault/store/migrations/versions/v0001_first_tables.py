@@ -87,13 +87,14 @@ def _make_tokens() -> None:
         _key("card_id"),
         _key("kind"),
         _column("token_hash", BYTES),
+        _column("seal", BYTES),
         _column("caller"),
         _column("issued_at", INT),
         _column("expires_at", INT),
         _column("redeemed_at", INT, null=True),
         _of_card("control_token"),
         sa.UniqueConstraint("token_hash", name="uq_control_token_token_hash"),
-        *_lengths("control_token", kind=NAME, token_hash=HASH, caller=CALLER),
+        *_lengths("control_token", kind=NAME, token_hash=HASH, seal=HASH, caller=CALLER),
     )
     _index("control_token", "expires_at")
 
