@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.concatkdf import ConcatKDFHash
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -34,9 +34,9 @@ from pinvault.model.cards import (
     ByExternalId,
     ById,
     ByNumber,
+    CardEvent,
     CardRef,
     CardStatus,
-    EventType,
     PinUse,
     Program,
     TokenKind,
@@ -47,7 +47,15 @@ from pinvault.model.keys import Key, KeyDirectory
 from pinvault.model.pan import Pan
 from pinvault.model.pin_rules import PinRules
 from pinvault.model.pins import EnvelopeSource, Format, PinBlockSource
-from pinvault.model.profiles import PinLength, SealedJweProfile
+from pinvault.model.profiles import Encoding as FieldEncoding
+from pinvault.model.profiles import (
+    Padding,
+    PinLength,
+    Plaintext,
+    RsaFieldProfile,
+    SealedJweProfile,
+    SealedRsaProfile,
+)
 from pinvault.model.references import SchemeRef
 from pinvault.model.verification import Ibm3624Scheme, ValidationLayout, VisaPvvScheme
 from pinvault.operations.admission import Admission
@@ -57,10 +65,12 @@ from pinvault.operations.cards.check_pin import CheckPin
 from pinvault.operations.cards.create_pin_session import CreatePinSession
 from pinvault.operations.cards.desk import CardDesk, StoreKeys
 from pinvault.operations.cards.get_card import GetCard
+from pinvault.operations.cards.get_control_token import GetControlToken
 from pinvault.operations.cards.issue_control_token import IssueControlToken
 from pinvault.operations.cards.once import Request
 from pinvault.operations.cards.open_pin_session import OpenPinSession
 from pinvault.operations.cards.register_card import RegisterCard
+from pinvault.operations.cards.reissue_pin import ReissuePin
 from pinvault.operations.cards.reset_pin import ResetPin
 from pinvault.operations.cards.reveal_pin import RevealPin
 from pinvault.operations.cards.set_card_status import SetCardStatus
@@ -97,6 +107,8 @@ KEYS = (
     key("zpk", "P0", "AES_128", "B"),
     key("zpk-3", "P0", "TDES_2KEY", "B"),
     key("pin-seal", "D1", "RSA_2048", "D", jwa="RSA-OAEP"),
+    key("field-open", "D1", "RSA_2048", "D", jwa="RSA1_5"),
+    key("partner", "D1", "RSA_2048", "E"),
     key("pvk", "V2", "TDES_2KEY", "C"),
     key("offset", "V1", "TDES_2KEY", "C"),
 )
@@ -117,6 +129,22 @@ PROFILES = {
         name="sealed-card", key="pin-seal", bind_pan=False, bind_card=True
     ),
     "sealed-free": SealedJweProfile(name="sealed-free", key="pin-seal", bind_pan=False),
+    "field-in": SealedRsaProfile(
+        name="field-in",
+        key="field-open",
+        plaintext=Plaintext.HEX_OF_DIGITS,
+        encoding=FieldEncoding.HEX_LOWER,
+        pin_length=PinLength(minimum=4, maximum=4),
+        accept_pkcs1_v1_5=True,
+    ),
+    "partner": RsaFieldProfile(
+        name="partner",
+        key="partner",
+        padding=Padding.PKCS1_V1_5,
+        plaintext=Plaintext.HEX_OF_DIGITS,
+        encoding=FieldEncoding.HEX_LOWER,
+        pin_length=PinLength(minimum=4, maximum=4),
+    ),
 }
 ORIGIN = "https://cards.example.org"
 DEBIT = Program(
@@ -158,7 +186,7 @@ METHODS = tuple(
     for name in (
         *("RegisterCard", "GetCard", "SetCardStatus", "IssueControlToken", "SetPin", "ChangePin"),
         *("ResetPin", "CheckPin", "RevealPin", "UnblockPin", "CreatePinSession", "OpenPinSession"),
-        "SubmitPin",
+        *("SubmitPin", "GetControlToken", "ReissuePin"),
     )
 )
 
@@ -286,11 +314,10 @@ class Clock:
 class Told:
     """Tells one endpoint of every event, in JSON."""
 
-    def of(
-        self, event: EventType, /, *, card_id: str, program: str, external_id: str | None, at: float
-    ) -> tuple[tuple[str, str], ...]:
-        body = {"type": event, "card": card_id, "program": program, "at": at}
-        return (("everyone", json.dumps(body | {"external_id": external_id})),)
+    def of(self, event: CardEvent) -> tuple[tuple[str, str], ...]:
+        body = {"type": event.type, "card": event.card_id, "program": event.program, "at": event.at}
+        told = {"external_id": event.external_id, "operation": event.operation}
+        return (("everyone", json.dumps(body | told)),)
 
 
 class Vault:
@@ -328,6 +355,8 @@ class Vault:
         self.check = CheckPin(self.desk)
         self.reveal = RevealPin(self.desk)
         self.unblock = UnblockPin(self.desk)
+        self.get_token = GetControlToken(self.desk)
+        self.reissue = ReissuePin(self.desk)
         self.create_session = CreatePinSession(self.desk)
         self.open_session = OpenPinSession(self.desk)
         self.submit = SubmitPin(self.desk)
@@ -478,6 +507,12 @@ class Vault:
             ciphertext=sealed,
         )
 
+    def field(self, digits: str = "7392") -> EnvelopeSource:
+        """A PIN as a sender enciphers it who knows PKCS #1 v1.5 and names no card."""
+        text = digits.encode().hex().encode()
+        sealed = _rsa_key().public_key().encrypt(text, padding.PKCS1v15())
+        return EnvelopeSource(profile="field-in", pan=None, ciphertext=sealed.hex().encode())
+
     def snapshot(self, *but: str) -> dict[str, list[Any]]:
         """Everything in the store, by table; `but` names tables that do not matter."""
         with self.store.read() as db:
@@ -585,6 +620,12 @@ def secret_of(each: Key) -> Any:
 @cache
 def _rsa_key() -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(65537, 2048)
+
+
+def read_field(field: str) -> str:
+    """The PIN in a field for the partner."""
+    plain = _rsa_key().decrypt(bytes.fromhex(field), padding.PKCS1v15())
+    return bytes.fromhex(plain.decode()).decode()
 
 
 @cache

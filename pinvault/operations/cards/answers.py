@@ -3,10 +3,11 @@
 Times are Unix seconds.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pinvault.model.cards import CardStatus, Program
 from pinvault.model.keys import Key
+from pinvault.model.verification import PinOffset
 from pinvault.store.cards import Card
 from pinvault.store.pins import StoredPin
 
@@ -63,6 +64,23 @@ class PinPlaced:
     set_at: float
     blocked: bool
     source_keys: tuple[Key, ...]
+    stored_keys: tuple[Key, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinIssued:
+    """A PIN that was drawn here is there: the envelope for a partner, and what keeps it.
+
+    `offset` is what is kept of the PIN where its program verifies by one under `scheme`: a partner
+    who verifies too has to know it.
+    """
+
+    card_id: str
+    set_at: float
+    envelope: str = field(repr=False)
+    offset: PinOffset | None
+    scheme: str
+    target_key: Key
     stored_keys: tuple[Key, ...]
 
 

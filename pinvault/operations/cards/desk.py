@@ -22,6 +22,7 @@ from pinvault.model.cards import (
     ByExternalId,
     ById,
     ByNumber,
+    CardEvent,
     CardRef,
     CardStatus,
     EventType,
@@ -56,17 +57,8 @@ T = TypeVar("T")
 class Events(Protocol):
     """Who is told what, and in which words."""
 
-    def of(
-        self,
-        event: EventType,
-        /,
-        *,
-        card_id: str,
-        program: str,
-        external_id: str | None,
-        at: float,
-    ) -> tuple[tuple[str, str], ...]:
-        """Give the endpoints to be told of an event at `at` (Unix seconds), each with its body."""
+    def of(self, event: CardEvent, /) -> tuple[tuple[str, str], ...]:
+        """Give the endpoints to be told of an event, each with its body."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,23 +143,44 @@ class CardDesk:
 
     def holder(self, call: Call, token: str, kind: TokenKind, *uses: PinUse) -> KnownCard:
         """Find the card that a control token names, or refuse; the token stays good."""
+        found = self.read(lambda db: self._good(db, call, token, kind))
+        card = None if found is None else found[1]
+        return self._allowed(call, self._visible(call, card, Reason.CONTROL_TOKEN_REFUSED), uses)
 
-        def look(db: Connection) -> Card | None:
-            found = tokens.find(
-                db,
-                token_hash=token_hash(token),
-                kind=kind.value,
-                caller=call.caller,
-                now=self.micros(),
-            )
-            if found is None:
-                return None
-            of = {"card_id": found.card_id, "expires_at": found.expires_at}
-            is_ours = hmac.compare_digest(found.seal, self.token_seal(call, token, kind, **of))
-            return cards.get_card(db, found.card_id) if is_ours else None
+    def meaning(self, call: Call, token: str) -> tuple[TokenKind, int, KnownCard]:
+        """Give what a control token is good for, until when, and its card, or refuse."""
 
-        known = self._visible(call, self.read(look), Reason.CONTROL_TOKEN_REFUSED)
-        return self._allowed(call, known, uses)
+        def look(db: Connection) -> tuple[TokenKind, int, Card] | None:
+            for kind in TokenKind:
+                found = self._good(db, call, token, kind)
+                if found is not None:
+                    return kind, *found
+            return None
+
+        found = self.read(look)
+        if found is None:
+            raise Refusal(Reason.CONTROL_TOKEN_REFUSED)
+        kind, expires_at, card = found
+        known = self._visible(call, card, Reason.CONTROL_TOKEN_REFUSED)
+        return kind, expires_at, self._allowed(call, known, ())
+
+    def _good(
+        self, db: Connection, call: Call, token: str, kind: TokenKind
+    ) -> tuple[int, Card] | None:
+        """Give until when a token could be redeemed, and its card."""
+        found = tokens.find(
+            db,
+            token_hash=token_hash(token),
+            kind=kind.value,
+            caller=call.caller,
+            now=self.micros(),
+        )
+        if found is None:
+            return None
+        card_id, expires_at = found.card_id, found.expires_at
+        seal = self.token_seal(call, token, kind, card_id=card_id, expires_at=expires_at)
+        card = cards.get_card(db, card_id) if hmac.compare_digest(found.seal, seal) else None
+        return None if card is None else (expires_at, card)
 
     def redeem(
         self, db: Connection, call: Call, token: str, kind: TokenKind, known: KnownCard
@@ -204,16 +217,30 @@ class CardDesk:
             raise Refusal(Reason.CARD_AMBIGUOUS)
         return self._visible(call, found[0] if found else None, Reason.CARD_UNKNOWN)
 
-    def tell(self, db: Connection, event: EventType, known: KnownCard, *, now: int) -> None:
+    def tell(
+        self,
+        db: Connection,
+        event: EventType,
+        known: KnownCard,
+        *,
+        now: int,
+        operation: str = "",
+    ) -> None:
         """Keep the messages of an event, to be sent once the transaction is there."""
         card = known.card
-        for endpoint, body in self.events.of(
-            event,
+        happened = CardEvent(
+            type=event,
             card_id=card.id,
             program=card.program,
             external_id=card.external_id,
+            last_four=card.last_four,
+            expiry=card.expiry,
+            status=CardStatus(card.status),
+            registered_at=card.created_at / MICROSECONDS,
             at=now / MICROSECONDS,
-        ):
+            operation=operation,
+        )
+        for endpoint, body in self.events.of(happened):
             message = outbox.Message(
                 id=str(uuid.uuid4()),  # whose dashes keep it from being taken for a secret in a log
                 endpoint=endpoint,

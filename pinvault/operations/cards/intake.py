@@ -3,14 +3,16 @@
 Rules:
 - Names, grants and PANs are judged before the HSM is touched; then the card's own PAN is opened,
   since limits are kept by it, and what is bound to a PAN is bound to it.
-- Every source must say that it is for this card: it is bound to the PAN, or to the card's id.
+- Every source must say that it is for this card: it is bound to the PAN, or to the card's id. An
+  envelope that says so of no card is taken where the caller's row gives leave to, since it is good
+  once; a PIN block, which never wears out, is not.
 - A stored PIN may become a new PIN of a card with the same PAN, and proves nothing of who asks.
 """
 
 from dataclasses import dataclass, replace
 
 from pinvault.clearzone.card_zone import SealedPan, Terms
-from pinvault.clearzone.parcels import Sealed, StoredOf
+from pinvault.clearzone.parcels import EnvelopeToMake, Sealed, SealedBlock, StoredOf
 from pinvault.clearzone.stored import StoredUnreadable
 from pinvault.model.call import Call
 from pinvault.model.cards import ById, owner
@@ -20,7 +22,7 @@ from pinvault.model.pan import Pan
 from pinvault.model.pins import CardSource, PinSource
 from pinvault.operations.cards import kept
 from pinvault.operations.cards.desk import CardDesk, KnownCard
-from pinvault.operations.passage import Passage, require_bound
+from pinvault.operations.passage import Passage, leave_to_bind, require_bound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +43,22 @@ class Admitted:
     terms: Terms
 
 
-def admit(desk: CardDesk, call: Call, known: KnownCard, *given: Source) -> Admitted:
-    """Let a call about a card pass, or refuse."""
+def admit(
+    desk: CardDesk,
+    call: Call,
+    known: KnownCard,
+    *given: Source,
+    target: EnvelopeToMake | None = None,
+) -> Admitted:
+    """Let a call about a card pass, or refuse; `target` is an envelope that the PIN goes out in."""
     sealed = tuple(_sealed(desk, call, known, each) for each in given)
-    passage = Passage(sources=sealed, program=known.program.name)
+    leave = leave_to_bind(*sealed)
+    passage = Passage(
+        sources=sealed,
+        targets=() if target is None else (target,),
+        program=known.program.name,
+        permissions=leave,
+    )
     passage.note(call)
     desk.admission.grants.permit(passage.ask(), caller=call.caller, method=call.method)
 
@@ -88,7 +102,8 @@ def _sealed(desk: CardDesk, call: Call, known: KnownCard, each: Source) -> Seale
         other = desk.look_up(call, ById(source.card_id))
         return kept.for_source(desk, other, known.card.pan_index, at=f"{at}.card")
     sealed = desk.router.source(source, caller=call.caller, card_id=known.card.id, at=at)
-    require_bound([(sealed, at)])
+    if isinstance(sealed, SealedBlock):
+        require_bound([(sealed, at)])
     if source.pan is not None and desk.index.of(source.pan) != known.card.pan_index:
         raise Refusal(Reason.PAN_MISMATCH)
     return sealed

@@ -9,6 +9,7 @@ Rules:
 """
 
 import hmac
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ LEASE_SLACK_S = 5
 """What a call may take beyond its deadline: the store's waits, and the record."""
 
 SEAL_BYTES = 32
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
 _Kept = tuple[str, str, msgspec.Raw]
 """Card and program, for the record, and the answer."""
@@ -66,6 +68,11 @@ class Once(Generic[T]):
     def has_id(self) -> bool:
         """Whether the caller gave an id."""
         return bool(self._key.key)
+
+    @property
+    def operation(self) -> str:
+        """What others may know the call by: the caller's id where it is a UUID, else ours."""
+        return self._key.key if _UUID.fullmatch(self._key.key) else self._call.call_id
 
     def told(self) -> T | None:
         """Give the answer that the request had before, if it had one, or refuse."""

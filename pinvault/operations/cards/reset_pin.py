@@ -32,7 +32,7 @@ class ResetPin:
             return told
         known = desk.find(call, card, PinUse.SET)
         admitted = admit(desk, call, known, Source(source=new, at="new_source", is_new=True))
-        right = Right(event=EventType.PIN_RESET, resets=True)
+        right = Right(event=EventType.PIN_RESET, lifts=True)
         new_pin = NewPin(
             desk=desk, call=call, known=known, admitted=admitted, right=right, once=once
         )

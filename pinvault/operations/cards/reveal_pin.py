@@ -7,7 +7,7 @@ Rules:
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pinvault.clearzone.envelope.p256 import require_point
 from pinvault.clearzone.parcels import SealedBlock
@@ -30,7 +30,7 @@ class Revealed:
     """A sealed PIN: a compact JWE for the recipient, and the key that it was kept under."""
 
     card_id: str
-    envelope: str
+    envelope: str = field(repr=False)
     key: Key
 
 

@@ -1,6 +1,6 @@
 """SetPin: a card's PIN, the first or another, by the card or by a control token that names it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pinvault.model.call import Call
 from pinvault.model.cards import CardRef, EventType, PinUse, TokenKind
@@ -43,14 +43,15 @@ class SetPin:
         self, call: Call, card: CardRef | None, control_token: str | None
     ) -> tuple[KnownCard, Right]:
         desk, kind = self.desk, TokenKind.SET_PIN
+        right = Right(event=EventType.PIN_SET, first=EventType.PIN_SET)
         if control_token is None:
             if card is None:
                 raise ValueError("a card or a token names the card")
-            return desk.find(call, card, PinUse.SET), Right(event=EventType.PIN_SET)
+            return desk.find(call, card, PinUse.SET), right
 
         known = desk.holder(call, control_token, kind, PinUse.SET)
 
         def redeem(db: Connection) -> None:
             desk.redeem(db, call, control_token, kind, known)
 
-        return known, Right(event=EventType.PIN_SET, uses_up=redeem)
+        return known, replace(right, uses_up=redeem)

@@ -73,7 +73,8 @@ class SubmitPin:
 
         return Right(
             event=_EVENTS[action],
-            resets=action is SessionAction.RESET,
+            first=EventType.PIN_SET if action is SessionAction.SET else None,
+            lifts=action is SessionAction.RESET,
             counts=count,
             uses_up=use,
         )

@@ -1,5 +1,6 @@
 """SetPin and ResetPin: a new PIN is there with everything that belongs to it, or not at all."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -7,6 +8,7 @@ import pytest
 
 from pinvault.model.cards import ById, CardStatus, TokenKind, Window
 from pinvault.model.errors import Reason
+from pinvault.operations.cards.once import Request
 from tests.support.vault import (
     CALLER,
     DEBIT,
@@ -24,9 +26,9 @@ from tests.support.vault import (
 )
 
 KEPT = {
-    "debit": ("pvv:visa:1", ["pvk/1"]),
+    "debit": ("pvv:visa:1@pvk/1", ["pvk/1"]),
     "credit": ("block", ["pin-reference/1"]),
-    "prepaid": ("offset:ibm", ["offset/1", "pin-reveal/1"]),
+    "prepaid": ("offset:ibm@offset/1", ["offset/1", "pin-reveal/1"]),
 }
 
 
@@ -77,6 +79,25 @@ def test_a_reset_needs_a_pin_and_lifts_the_block(vault: Vault) -> None:
     assert vault.checks(view.card_id, "5038").matches
     told = ["pin.set", "pin.reset", "pin.checked.blocked", "pin.reset", "card.pin_unblocked"]
     assert vault.told() == sorted(told)
+
+
+@pytest.mark.parametrize(
+    ("request_id", "known_by"),
+    [
+        ("", "call"),
+        ("set-1", "call"),
+        ("2a1f9c4e-6b7d-4e0a-8f35-9d1c7b2e4a60", "2a1f9c4e-6b7d-4e0a-8f35-9d1c7b2e4a60"),
+        ("2a1f9c4e6b7d4e0a8f359d1c7b2e4a60", "call"),
+    ],
+)
+def test_others_know_a_new_pin_by_the_callers_id_or_ours(
+    vault: Vault, request_id: str, known_by: str
+) -> None:
+    view = vault.add(external_id="icrd_1")
+    vault.places(view.card_id, "7392", request=Request(request_id=request_id))
+    (message,) = vault.messages()
+    body = json.loads(message.body)
+    assert (body["operation"], body["external_id"]) == (known_by, "icrd_1")
 
 
 WEAK_OR_UNREADABLE = {
@@ -130,6 +151,44 @@ def test_statuses_say_when_a_pin_may_be_set(vault: Vault, status: CardStatus) ->
 
 
 # Control tokens
+
+
+@pytest.mark.parametrize("kind", TokenKind)
+def test_who_had_a_token_issued_may_ask_what_it_is(vault: Vault, kind: TokenKind) -> None:
+    view = vault.add(program="prepaid")
+    issued = vault.issue(call("IssueControlToken"), card=ById(view.card_id), kind=kind)
+    before, made = vault.snapshot(), call("GetControlToken")
+    found = vault.get_token(made, control_token=issued.token)
+    assert (found.card_id, found.kind, found.expires_at) == (
+        *(view.card_id, kind, issued.expires_at),
+    )
+    assert (made.notes.card, made.notes.program) == (view.card_id, "prepaid")
+    assert vault.snapshot() == before
+
+
+def test_a_token_that_is_not_good_means_nothing_to_anybody(
+    make_vault: Callable[..., Vault],
+) -> None:
+    vault = make_vault(grants=(*rows(), *rows(STRANGER), *rows("poor", "credit")))
+    view = vault.add()
+    old = token_for(vault, view.card_id)
+    token = token_for(vault, view.card_id)
+
+    def meaning(of: str, caller: str = CALLER) -> Reason:
+        return reason_of(lambda: vault.get_token(call("GetControlToken", caller), control_token=of))
+
+    unknown = "0f4cd42a-4f0e-4a63-9d5b-6f5f5c1f7c11"
+    for of, caller in ((old, CALLER), (unknown, CALLER), (token, STRANGER), (token, "poor")):
+        assert meaning(of, caller) is Reason.CONTROL_TOKEN_REFUSED
+    vault.redeems(token)
+    assert meaning(token) is Reason.CONTROL_TOKEN_REFUSED
+    late = token_for(vault, view.card_id)
+    vault.clock.now += 3601
+    assert meaning(late) is Reason.CONTROL_TOKEN_REFUSED
+    forged = token_for(vault, view.card_id)
+    with vault.store.write() as db:
+        db.exec_driver_sql("UPDATE control_token SET expires_at = expires_at + 1")
+    assert meaning(forged) is Reason.CONTROL_TOKEN_REFUSED
 
 
 def test_a_token_sets_one_pin(vault: Vault) -> None:
@@ -226,6 +285,13 @@ def test_a_block_that_comes_meanwhile_is_lifted_and_told(vault: Vault) -> None:
         vault.resets(view.card_id, "5038")
     assert "card.pin_unblocked" in vault.told()
     assert not vault.card(view.card_id).pin.blocked
+
+
+def test_a_block_that_comes_meanwhile_is_told_of_the_pin_that_it_stays_on(vault: Vault) -> None:
+    view = vault.add_with_pin()
+    with Between(vault, "make", lambda: block_the_pin(vault, view.card_id)):
+        assert vault.places(view.card_id, "5038").blocked
+    assert vault.card(view.card_id).pin.blocked
 
 
 # How often

@@ -10,6 +10,7 @@ from pinvault.model.errors import Reason
 from pinvault.model.faults import ClearedFault
 from pinvault.model.pins import CardSource, Format, PinSource
 from pinvault.policy.limits import Rate
+from pinvault.policy.translation import Permission
 from tests.support.vault import (
     CALLER,
     OTHER_PAN,
@@ -42,8 +43,13 @@ BAD: dict[str, tuple[Make, Reason, str]] = {
     ),
     "unbound envelope": (
         lambda vault, _: vault.envelope(PIN, profile="sealed-free"),
-        Reason.SOURCE_UNBOUND,
-        "source",
+        Reason.TRANSLATION_NOT_GRANTED,
+        "",
+    ),
+    "unbound field": (
+        lambda vault, _: vault.field(PIN),
+        Reason.TRANSLATION_NOT_GRANTED,
+        "",
     ),
     "block of another PAN": (
         lambda vault, _: vault.block(PIN, pan=OTHER_PAN),
@@ -170,6 +176,64 @@ def test_the_rate_per_pan_is_that_of_the_cards_pan(
     )
     assert reason_of(lambda: limited.places(card, NEW)) is Reason.PAN_RATE_EXCEEDED
     assert vault.snapshot() == before
+
+
+# What names no card
+
+
+UNBOUND: dict[str, Callable[[Vault, str], PinSource]] = {
+    "envelope": lambda vault, pin: vault.envelope(pin, profile="sealed-free"),
+    "field by PKCS #1 v1.5": lambda vault, pin: vault.field(pin),
+}
+
+
+@pytest.mark.parametrize("name", UNBOUND)
+def test_an_envelope_that_names_no_card_is_taken_by_leave_and_once(
+    make_vault: Callable[..., Vault], name: str
+) -> None:
+    vault = make_vault(grants=rows(translations=frozenset({Permission.ISO_1_TO_PAN})))
+    made, card = UNBOUND[name], vault.add().card_id
+    vault.set(call("SetPin"), card=ById(card), control_token=None, new=made(vault, PIN))
+    assert not check(vault, card, made(vault, NEW)).matches
+    current, new = made(vault, PIN), made(vault, NEW)
+    changed = vault.change(call("ChangePin"), card=ById(card), current=current, new=new)
+    assert changed.matches
+    vault.reset(call("ResetPin"), card=ById(card), new=made(vault, "5038"))
+    asked = made(vault, "5038")
+    assert check(vault, card, asked).matches
+    other = vault.add_with_pin("5038", sequence_number="01").card_id
+    for again in (card, other):
+        assert reason_of(lambda card=again: check(vault, card, asked)) is Reason.ENVELOPE_REPLAYED
+
+
+@pytest.mark.parametrize("verb", ["SetPin", "ChangePin", "ResetPin", "CheckPin"])
+def test_leave_is_given_row_by_row(make_vault: Callable[..., Vault], verb: str) -> None:
+    leave = frozenset({Permission.ISO_1_TO_PAN})
+    free = rows(translations=leave)
+    strict = tuple(row for row in rows() if row.method == f"CardPinService.{verb}")
+    vault = make_vault(grants=(*strict, *(row for row in free if row.method != strict[0].method)))
+    card = vault.add_with_pin().card_id
+    bound, field = vault.block(PIN), vault.field(PIN)
+    before = vault.snapshot()
+    reason = reason_of(
+        lambda: {
+            "SetPin": lambda: vault.set(call(verb), card=ById(card), control_token=None, new=field),
+            "ChangePin": lambda: vault.change(
+                call(verb), card=ById(card), current=bound, new=field
+            ),
+            "ResetPin": lambda: vault.reset(call(verb), card=ById(card), new=field),
+            "CheckPin": lambda: vault.check(call(verb), card=ById(card), source=field),
+        }[verb]()
+    )
+    assert reason is Reason.TRANSLATION_NOT_GRANTED
+    assert vault.snapshot() == before
+
+
+def test_a_block_that_names_no_card_is_taken_by_no_leave(make_vault: Callable[..., Vault]) -> None:
+    vault = make_vault(grants=rows(translations=frozenset(Permission) - {Permission.NONE}))
+    card = vault.add_with_pin().card_id
+    block = vault.block(PIN, under="zpk-3/1", form=Format.ISO_1)
+    assert reason_of(lambda: check(vault, card, block)) is Reason.SOURCE_UNBOUND
 
 
 # Stored PINs
