@@ -1,5 +1,6 @@
 """Attack: read PINs from whatever the service writes, answers or keeps in memory."""
 
+import itertools
 import os
 import re
 import secrets
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pinvault.client import PinBlock, PinvaultError, ToEnvelope, ToPinBlock, Vault
+from pinvault.client import PinBlock, PinvaultError, SealedPin, ToEnvelope, ToPinBlock, Vault
+from pinvault.client.reveal import RevealKey
 from pinvault.development.configuration import Settings
 from pinvault.development.environment import Environment
 from pinvault.development.server import RunningServer
@@ -20,8 +22,12 @@ from tests.support import zone
 from tests.support.leaks import forms_of, found_in
 
 MARKED = 200
+KEPT = 40
+"""So many of these are PINs of cards too."""
 FURTHER = (250, 250, 500)
 MARK = "7391"
+NUMBERS = itertools.count(100)
+"""Sequence numbers of cards that share a PAN."""
 MARKED_FORM = re.compile(b"7391[0-9]{8}|\x73\x91[\x00-\x99]{4}", re.DOTALL)
 
 
@@ -47,7 +53,35 @@ def use(vault: Vault, environment: Environment, pin: str) -> bytes:
     with pytest.raises(PinvaultError) as refused:  # the partner takes four digits only
         vault.encrypt_pin(vault.seal(pin, pan=PAN), to=ToEnvelope(profile="interswitch", pan=PAN))
     answers.append(str(refused.value))
-    return repr(answers).encode()
+    return repr(answers + keep(vault, pin)).encode()
+
+
+def keep(vault: Vault, pin: str) -> list[object]:
+    """Have the PIN of a card kept, checked, changed and revealed; give all that came back."""
+    cards = vault.cards
+    number = f"{next(NUMBERS):03}"
+    card = cards.register(
+        program="credit", pan=PAN, expiry="2812", status="ACTIVE", sequence_number=number
+    )
+    token = cards.issue_control_token(card.card_id, "SET_PIN").token
+
+    def seal(digits: str) -> SealedPin:
+        return vault.seal(digits, card=card.card_id, profile="sealed-card")
+
+    wrong = f"{MARK}00000001"
+    answers: list[object] = [
+        card,
+        cards.set_pin(control_token=token, new_pin=seal(pin)),
+        cards.check_pin(card.card_id, seal(wrong)),
+        cards.check_pin(card.card_id, seal(pin)),
+        cards.change_pin(card.card_id, current_pin=seal(wrong), new_pin=seal(pin)),
+        cards.reset_pin(card.card_id, new_pin=seal(pin)),
+    ]
+    token = cards.issue_control_token(card.card_id, "REVEAL_PIN").token
+    with RevealKey() as key:
+        revealed = cards.reveal_pin(token, key=key, verified_by="OTP")
+        assert key.open(revealed) == pin
+    return [*answers, revealed]
 
 
 def test_no_pin_stands_in_any_output_of_the_service(server: RunningServer) -> None:
@@ -63,9 +97,10 @@ def test_no_pin_stands_in_any_output_of_the_service(server: RunningServer) -> No
         for path in (environment.root / folder).rglob("*")
         if path.is_file()
     }
+    written |= {path: path.read_bytes() for path in environment.root.glob("store.db*")}
     written[environment.root / "server.log"] = (environment.root / "server.log").read_bytes()
     written |= {Path("answers"): answers, Path("metrics"): metrics}
-    assert {path.suffix for path in written} >= {".jsonl", ".log", ".table"}
+    assert {path.suffix for path in written} >= {".db", ".db-wal", ".jsonl", ".log", ".table"}
     assert b"EncryptPin" in metrics
     for path, content in written.items():
         for pin in pins:
@@ -96,6 +131,8 @@ def test_memory_of_a_worker_keeps_no_pin(
     with RunningServer(environment) as server, server.connect() as vault:
         for pin in pins:
             vault.encrypt_pin(vault.seal(pin, pan=PAN), to=to)
+        for pin in pins[:KEPT]:
+            keep(vault, pin)
         assert server.process is not None
         children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
         (worker,) = (int(pid) for pid in children.read_text().split())
