@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Literal
 
 from pinvault.client.answers import KeyUse
+from pinvault.client.values import VerificationValue
 
 CardStatus = Literal["INACTIVE", "ACTIVE", "SUSPENDED", "CLOSED"]
 TokenType = Literal["SET_PIN", "REVEAL_PIN"]
@@ -70,6 +71,30 @@ class ControlToken:
     token: str = field(repr=False)
     card_id: str
     expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlTokenUse:
+    """What a control token is good for, of which card, and until when."""
+
+    card_id: str
+    kind: TokenType
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuedPin:
+    """A PIN that was drawn by the server, in the envelope of a partner's profile.
+
+    `value` is the offset, where the card's program verifies by one.
+    """
+
+    card_id: str
+    set_at: datetime
+    envelope: str = field(repr=False)
+    value: VerificationValue | None
+    target_key: KeyUse
+    stored_keys: tuple[KeyUse, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,8 @@ Rules:
 - A call that sets, changes, resets or checks a PIN, or registers a card, carries a request id, so
   it is done once and repeated safely while the server is away. Give your own id to repeat it
   later, with the same sealed PINs: sealed anew, it is another request.
-- A reveal and what a session's page does are never repeated: what they use up is used up.
+- A reveal and what a session's page does are never repeated: what they use up is used up. Nor is
+  a PIN reissued twice: the second PIN would be another.
 - A revealed PIN comes from `RevealKey.open` and from nowhere else.
 """
 
@@ -22,8 +23,10 @@ from pinvault.client.card_values import (
     CardSelector,
     CardStatus,
     ControlToken,
+    ControlTokenUse,
     CreatedSession,
     ExternalId,
+    IssuedPin,
     OpenedSession,
     PinState,
     PinVerdict,
@@ -41,6 +44,7 @@ from pinvault.v1 import card_pin_pb2_grpc
 
 _STATUS = "CARD_STATUS_"
 _ACTION = "PIN_SESSION_ACTION_"
+_KIND = "CONTROL_TOKEN_TYPE_"
 
 
 class Cards:
@@ -92,11 +96,24 @@ class Cards:
     ) -> ControlToken:
         """Have a token issued for one use; the one before, of its type and card, is dead then."""
         request = pb.IssueControlTokenRequest(
-            card=_selector(card), type=pb.ControlTokenType.Value(f"CONTROL_TOKEN_TYPE_{kind}")
+            card=_selector(card), type=pb.ControlTokenType.Value(f"{_KIND}{kind}")
         )
         reply = self._call(self._stub.IssueControlToken, request, timeout_s)
         return ControlToken(
             token=reply.control_token, card_id=reply.card_id, expires_at=_time(reply.expire_time)
+        )
+
+    def get_control_token(
+        self, control_token: str, *, timeout_s: float | None = None
+    ) -> ControlTokenUse:
+        """Tell what a token is good for, and of which card; the token stays good."""
+        request = pb.GetControlTokenRequest(control_token=control_token)
+        reply = self._call(self._stub.GetControlToken, request, timeout_s)
+        kind = pb.ControlTokenType.Name(reply.type).removeprefix(_KIND)
+        return ControlTokenUse(
+            card_id=reply.card_id,
+            kind=cast("TokenType", kind),
+            expires_at=_time(reply.expire_time),
         )
 
     def set_pin(
@@ -154,6 +171,24 @@ class Cards:
             request_id=_id(request_id),
         )
         return _placed(self._call(self._stub.ResetPin, request, timeout_s))
+
+    def reissue_pin(
+        self, card: CardSelector, *, profile: str, timeout_s: float | None = None
+    ) -> IssuedPin:
+        """Have a new PIN drawn, kept, and sealed for the partner of an envelope profile.
+
+        Made again, after an answer was lost, it draws another PIN, which is then the card's.
+        """
+        request = pb.ReissuePinRequest(card=_selector(card), profile=profile)
+        reply = self._call(self._stub.ReissuePin, request, timeout_s, repeatable=False)
+        return IssuedPin(
+            card_id=reply.card_id,
+            set_at=_time(reply.set_time),
+            envelope=reply.envelope,
+            value=reading.optional_value(reply),
+            target_key=reading.key_use(reply.target_key),
+            stored_keys=reading.key_uses(reply.stored_keys),
+        )
 
     def check_pin(
         self,

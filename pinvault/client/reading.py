@@ -4,9 +4,13 @@ from collections.abc import Iterable
 
 from pinvault.client.answers import KeyUse
 from pinvault.client.values import Ibm3624Offset, VerificationValue, VisaPvv
-from pinvault.v1 import key_pb2, pin_block_pb2, resources_pb2
+from pinvault.v1 import card_pin_pb2, key_pb2, pin_block_pb2, resources_pb2
 
-_WithValue = pin_block_pb2.ChangeVerificationValueResponse | pin_block_pb2.GeneratePinResponse
+_WithValue = (
+    pin_block_pb2.ChangeVerificationValueResponse
+    | pin_block_pb2.GeneratePinResponse
+    | card_pin_pb2.ReissuePinResponse
+)
 _WithResult = pin_block_pb2.EncryptPinResponse | pin_block_pb2.GeneratePinResponse
 
 

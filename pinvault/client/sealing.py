@@ -44,6 +44,12 @@ class SealingKey:
         digest = hashlib.sha256(_json({"e": e, "kty": "RSA", "n": n})).digest()
         return cls(kid=kid, alg=alg, thumbprint=_text(digest), public_key=numbers.public_key())
 
+    def jwk(self) -> dict[str, str]:
+        """Give the JWK (RFC 7517) for whoever seals elsewhere, such as in a browser."""
+        numbers = self.public_key.public_numbers()
+        public = {"n": _uint_text(numbers.n), "e": _uint_text(numbers.e)}
+        return {"kty": "RSA", "use": "enc", "kid": self.kid, "alg": self.alg, **public}
+
 
 def seal(
     pin: str,
@@ -97,6 +103,10 @@ def _json(value: object) -> bytes:
 
 def _text(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _uint_text(number: int) -> str:
+    return _text(number.to_bytes((number.bit_length() + 7) // 8))
 
 
 def _uint(text: str) -> int:

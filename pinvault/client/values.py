@@ -56,7 +56,17 @@ class PinBlock:
     dukpt: Dukpt | None = None
 
 
-Source = SealedPin | PinBlock
+@dataclass(frozen=True, slots=True)
+class StoredCard:
+    """The PIN that the server keeps of a card, whose program must reveal; never a current PIN.
+
+    Outside `cards` each use counts as a reveal.
+    """
+
+    card_id: str
+
+
+Source = SealedPin | PinBlock | StoredCard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ Rules:
 - Every verb takes and gives plain values, and raises PinvaultError with the server's reason.
 - Only what may safely be said twice is repeated when the server is away: PIN blocks, under
   verbs that make the same of them each time. An envelope and a DUKPT key serial number are
-  used up by their call, and a generated PIN is another one each time.
+  used up by their call, a stored PIN is counted, and a generated one is another each time.
 """
 
 import time
@@ -43,6 +43,7 @@ from pinvault.client.values import (
     SealedPin,
     Source,
     StoredBlock,
+    StoredCard,
     Target,
     ToPinBlock,
     VerificationValue,
@@ -146,6 +147,11 @@ class Vault:
             caller=caller,
         )
         return SealedPin(profile=profile or self._sealing_profile, ciphertext=ciphertext, pan=pan)
+
+    @property
+    def sealing_profile(self) -> str:
+        """The incoming profile under which `seal` seals unless it is told another."""
+        return self._sealing_profile
 
     def sealing_key(self, *, refresh: bool = False) -> SealingKey:
         """Give the server's sealing key; it is fetched again every ten minutes, or to `refresh`."""
@@ -406,7 +412,7 @@ class Vault:
 def _repeatable(*parts: Source | Target | None) -> bool:
     """Whether none of what a call names is used up by it."""
     return not any(
-        isinstance(part, SealedPin)
+        isinstance(part, SealedPin | StoredCard)
         or (isinstance(part, PinBlock | ToPinBlock) and part.dukpt is not None)
         for part in parts
     )

@@ -19,6 +19,7 @@ from pinvault.client.values import (
     SealedPin,
     Source,
     StoredBlock,
+    StoredCard,
     Target,
     ToPinBlock,
     VerificationValue,
@@ -48,6 +49,8 @@ def source(value: Source) -> resources_pb2.PinSource:
     """Write where a PIN comes from."""
     if isinstance(value, PinBlock):
         return resources_pb2.PinSource(pin_block=block_source(value))
+    if isinstance(value, StoredCard):
+        return resources_pb2.PinSource(card=resources_pb2.CardSource(card_id=value.card_id))
     return resources_pb2.PinSource(envelope=_envelope(value))
 
 

@@ -29,7 +29,7 @@ from pinvault.notify.guard import (
     judged,
     system_resolve,
 )
-from pinvault.notify.signing import Signer, read_secret
+from pinvault.notify.signing import Signs
 
 _MOST_ADDRESSES: Final = 4
 _AGENT: Final = "pinvault"
@@ -63,7 +63,7 @@ class Courier:
         self,
         endpoint: Endpoint,
         *,
-        signer: Signer,
+        signer: Signs,
         tls: ssl.SSLContext,
         now: Callable[[], float],
         resolve: Resolve = system_resolve,
@@ -77,8 +77,7 @@ class Courier:
     @classmethod
     def of(cls, endpoint: Endpoint, *, now: Callable[[], float]) -> "Courier":
         """Read an endpoint's secrets and authorities; BadSecret, OSError or SSLError."""
-        signer = Signer([read_secret(path) for path in endpoint.secret_files])
-        return cls(endpoint, signer=signer, tls=_tls(endpoint), now=now)
+        return cls(endpoint, signer=endpoint.signer(), tls=_tls(endpoint), now=now)
 
     async def deliver(self, message: str, body: str) -> Outcome:
         """Make one attempt; nothing but a fault of ours is raised."""

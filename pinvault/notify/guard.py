@@ -96,6 +96,11 @@ class Target:
         """What a request's Host says (RFC 9110, 7.2)."""
         return self.on(self.host, port=self.port if self.port != _PORTS[self.scheme] else None)
 
+    @property
+    def url(self) -> str:
+        """The URL as it is written, but for a port that goes without saying."""
+        return f"{self.scheme}://{self.authority}{self.path}"
+
     def url_at(self, address: Address) -> str:
         """Give the URL with an address in place of the name."""
         return f"{self.scheme}://{self.on(str(address), port=self.port)}{self.path}"

@@ -10,10 +10,10 @@ import binascii
 import os
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from standardwebhooks import Webhook
 
@@ -22,16 +22,24 @@ _SHORTEST_BYTES: Final = 24
 _LONGEST_BYTES: Final = 64
 
 
+_LINE: Final = "whsec_ and 24 to 64 random bytes in base64"
+
+
 class BadSecret(Exception):
     """A secret that cannot be used: the file, what is wrong and what to do."""
 
-    def __init__(self, path: Path, problem: str) -> None:
+    def __init__(self, path: Path, problem: str, *, line: str) -> None:
         super().__init__(problem)
         self.path = path
         self.remedy = (
-            "write one line, whsec_ and 24 to 64 random bytes in base64, into a file with mode "
-            "0600 that belongs to the service's user"
+            f"write one line, {line}, into a file with mode 0600 that belongs to the service's user"
         )
+
+
+class Signs(Protocol):
+    """Gives the headers of an attempt at Unix second `at`, for a body that is sent as it is."""
+
+    def headers(self, message: str, body: str, *, at: float) -> Mapping[str, str]: ...
 
 
 class Signer:
@@ -52,19 +60,24 @@ class Signer:
 
 
 def read_secret(path: Path) -> str:
-    """Read a secret from its file, or raise BadSecret."""
+    """Read a secret of Standard Webhooks from its file, or raise BadSecret."""
+    secret = read_line(path, line=_LINE)
+    if not _SECRET.fullmatch(secret) or not _is_long_enough(secret):
+        raise BadSecret(path, "the file holds no secret", line=_LINE)
+    return secret
+
+
+def read_line(path: Path, *, line: str) -> str:
+    """Read a file that holds a secret in one line, or raise BadSecret; `line` says what it is."""
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
             raw = file.read(1024) if stat.S_ISREG(status.st_mode) else b""
     except OSError:
-        raise BadSecret(path, "the secret cannot be read") from None
+        raise BadSecret(path, "the secret cannot be read", line=line) from None
     if status.st_mode & 0o077 or status.st_uid not in (0, os.geteuid()):
-        raise BadSecret(path, "the secret can be read by others")
-    secret = raw.decode("ascii", errors="replace").strip()
-    if not _SECRET.fullmatch(secret) or not _is_long_enough(secret):
-        raise BadSecret(path, "the file holds no secret")
-    return secret
+        raise BadSecret(path, "the secret can be read by others", line=line)
+    return raw.decode("ascii", errors="replace").strip()
 
 
 def _is_long_enough(secret: str) -> bool:

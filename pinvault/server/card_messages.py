@@ -23,9 +23,9 @@ from pinvault.model.cards import (
     Verification,
 )
 from pinvault.model.pan import Pan
-from pinvault.operations.cards.answers import CardView, PinPlaced, PinState, PinVerdict
+from pinvault.operations.cards.answers import CardView, PinIssued, PinPlaced, PinState, PinVerdict
 from pinvault.operations.cards.once import Request
-from pinvault.server.messages import write_key_uses, write_result
+from pinvault.server.messages import write_key_use, write_key_uses, write_result, write_value
 from pinvault.v1 import card_pin_pb2 as pb
 
 _UNCOMPRESSED: Final = b"\x04"
@@ -126,6 +126,19 @@ def write_set_pin(placed: PinPlaced) -> pb.SetPinResponse:
 def write_reset_pin(placed: PinPlaced) -> pb.ResetPinResponse:
     """Tell of a PIN that was reset, which lifts every block."""
     return pb.ResetPinResponse(**_placed(placed))
+
+
+def write_reissue_pin(issued: PinIssued) -> pb.ReissuePinResponse:
+    """Tell of a PIN that was drawn, in its envelope."""
+    offset = issued.offset
+    return pb.ReissuePinResponse(
+        card_id=issued.card_id,
+        set_time=write_time(issued.set_at),
+        envelope=issued.envelope,
+        verification_value=None if offset is None else write_value(offset, scheme=issued.scheme),
+        target_key=write_key_use(issued.target_key),
+        stored_keys=write_key_uses(issued.stored_keys),
+    )
 
 
 def write_change_pin(verdict: PinVerdict) -> pb.ChangePinResponse:

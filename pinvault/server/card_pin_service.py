@@ -12,9 +12,11 @@ from pinvault.operations.cards.check_pin import CheckPin
 from pinvault.operations.cards.create_pin_session import CreatePinSession
 from pinvault.operations.cards.desk import CardDesk
 from pinvault.operations.cards.get_card import GetCard
+from pinvault.operations.cards.get_control_token import GetControlToken
 from pinvault.operations.cards.issue_control_token import IssueControlToken
 from pinvault.operations.cards.open_pin_session import OpenPinSession
 from pinvault.operations.cards.register_card import RegisterCard
+from pinvault.operations.cards.reissue_pin import ReissuePin
 from pinvault.operations.cards.reset_pin import ResetPin
 from pinvault.operations.cards.reveal_pin import RevealPin
 from pinvault.operations.cards.set_card_status import SetCardStatus
@@ -45,9 +47,13 @@ class CardPinService:
                 pb.IssueControlTokenRequest,
                 self.issue_control_token,
             ),
+            Method(
+                "CardPinService.GetControlToken", pb.GetControlTokenRequest, self.get_control_token
+            ),
             Method("CardPinService.SetPin", pb.SetPinRequest, self.set_pin),
             Method("CardPinService.ChangePin", pb.ChangePinRequest, self.change_pin),
             Method("CardPinService.ResetPin", pb.ResetPinRequest, self.reset_pin),
+            Method("CardPinService.ReissuePin", pb.ReissuePinRequest, self.reissue_pin),
             Method("CardPinService.CheckPin", pb.CheckPinRequest, self.check_pin),
             Method("CardPinService.RevealPin", pb.RevealPinRequest, self.reveal_pin),
             Method("CardPinService.UnblockPin", pb.UnblockPinRequest, self.unblock_pin),
@@ -103,6 +109,17 @@ class CardPinService:
             expire_time=cards.write_time(issued.expires_at),
         )
 
+    def get_control_token(
+        self, call: Call, request: pb.GetControlTokenRequest
+    ) -> pb.GetControlTokenResponse:
+        """Serve GetControlToken."""
+        found = GetControlToken(self.desk)(call, control_token=request.control_token)
+        return pb.GetControlTokenResponse(
+            card_id=found.card_id,
+            type=cards.TOKEN_KINDS[found.kind],
+            expire_time=cards.write_time(found.expires_at),
+        )
+
     def set_pin(self, call: Call, request: pb.SetPinRequest) -> pb.SetPinResponse:
         """Serve SetPin."""
         placed = SetPin(self.desk)(
@@ -135,6 +152,13 @@ class CardPinService:
             request=cards.read_request(request),
         )
         return cards.write_reset_pin(placed)
+
+    def reissue_pin(self, call: Call, request: pb.ReissuePinRequest) -> pb.ReissuePinResponse:
+        """Serve ReissuePin."""
+        issued = ReissuePin(self.desk)(
+            call, card=cards.read_card(request.card), profile=request.profile
+        )
+        return cards.write_reissue_pin(issued)
 
     def check_pin(self, call: Call, request: pb.CheckPinRequest) -> pb.CheckPinResponse:
         """Serve CheckPin."""

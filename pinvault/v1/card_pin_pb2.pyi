@@ -534,6 +534,56 @@ class IssueControlTokenResponse(_message.Message):
 Global___IssueControlTokenResponse: _TypeAlias = IssueControlTokenResponse  # noqa: Y015
 
 @_typing.final
+class GetControlTokenRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTROL_TOKEN_FIELD_NUMBER: _builtins.int
+    control_token: _builtins.str
+    """Required. The control token."""
+    def __init__(
+        self,
+        *,
+        control_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["control_token", b"control_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetControlTokenRequest: _TypeAlias = GetControlTokenRequest  # noqa: Y015
+
+@_typing.final
+class GetControlTokenResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CARD_ID_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    card_id: _builtins.str
+    """Output only. The card."""
+    type: Global___ControlTokenType.ValueType
+    """Output only. What the token is good for."""
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. Until when the token is good."""
+
+    def __init__(
+        self,
+        *,
+        card_id: _builtins.str = ...,
+        type: Global___ControlTokenType.ValueType = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["card_id", b"card_id", "expire_time", b"expire_time", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetControlTokenResponse: _TypeAlias = GetControlTokenResponse  # noqa: Y015
+
+@_typing.final
 class SetPinRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -766,6 +816,80 @@ class ResetPinResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResetPinResponse: _TypeAlias = ResetPinResponse  # noqa: Y015
+
+@_typing.final
+class ReissuePinRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CARD_FIELD_NUMBER: _builtins.int
+    PROFILE_FIELD_NUMBER: _builtins.int
+    profile: _builtins.str
+    """Required. The partner's envelope profile."""
+    @_builtins.property
+    def card(self) -> Global___CardSelector:
+        """Required. Which card."""
+
+    def __init__(
+        self,
+        *,
+        card: Global___CardSelector | None = ...,
+        profile: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["card", b"card"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["card", b"card", "profile", b"profile"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReissuePinRequest: _TypeAlias = ReissuePinRequest  # noqa: Y015
+
+@_typing.final
+class ReissuePinResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CARD_ID_FIELD_NUMBER: _builtins.int
+    SET_TIME_FIELD_NUMBER: _builtins.int
+    ENVELOPE_FIELD_NUMBER: _builtins.int
+    VERIFICATION_VALUE_FIELD_NUMBER: _builtins.int
+    TARGET_KEY_FIELD_NUMBER: _builtins.int
+    STORED_KEYS_FIELD_NUMBER: _builtins.int
+    card_id: _builtins.str
+    """Output only. The card."""
+    envelope: _builtins.str
+    """Output only. The envelope, in the text encoding of its profile. It is given out this once."""
+    @_builtins.property
+    def set_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When the PIN was set."""
+
+    @_builtins.property
+    def verification_value(self) -> _resources_pb2.VerificationValue:
+        """Output only. The offset, where the card's program verifies by one: a partner who verifies too has to know it."""
+
+    @_builtins.property
+    def target_key(self) -> _resources_pb2.KeyUse:
+        """Output only. The partner's key that enciphered the envelope."""
+
+    @_builtins.property
+    def stored_keys(self) -> _containers.RepeatedCompositeFieldContainer[_resources_pb2.KeyUse]:
+        """Output only. The keys of what is kept of the PIN."""
+
+    def __init__(
+        self,
+        *,
+        card_id: _builtins.str = ...,
+        set_time: _timestamp_pb2.Timestamp | None = ...,
+        envelope: _builtins.str = ...,
+        verification_value: _resources_pb2.VerificationValue | None = ...,
+        target_key: _resources_pb2.KeyUse | None = ...,
+        stored_keys: _abc.Iterable[_resources_pb2.KeyUse] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["set_time", b"set_time", "target_key", b"target_key", "verification_value", b"verification_value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["card_id", b"card_id", "envelope", b"envelope", "set_time", b"set_time", "stored_keys", b"stored_keys", "target_key", b"target_key", "verification_value", b"verification_value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReissuePinResponse: _TypeAlias = ReissuePinResponse  # noqa: Y015
 
 @_typing.final
 class CheckPinRequest(_message.Message):

@@ -36,9 +36,10 @@ class CardPinServiceStub:
     CARD_UNKNOWN, exactly as one that is not there.
 
     Every PIN source must be bound to the card, by its PAN or by its id: else
-    SOURCE_UNBOUND. An envelope without a PAN is opened for the card's own. The stored
-    PIN of a card can be a new PIN alone, of a card with the same PAN, where it could be
-    revealed.
+    SOURCE_UNBOUND. An envelope of a profile that binds to neither takes a grant with
+    the step "iso-1-to-pan". An envelope without a PAN is opened for the card's own. The
+    stored PIN of a card can be a new PIN alone, of a card with the same PAN, where it
+    could be revealed.
 
     With a request id a call is done once and may be sent again: for 24 hours the
     same request gets the same answer, another one REQUEST_ID_REUSED, and one that
@@ -71,6 +72,11 @@ class CardPinServiceStub:
                 request_serializer=pinvault_dot_v1_dot_card__pin__pb2.IssueControlTokenRequest.SerializeToString,
                 response_deserializer=pinvault_dot_v1_dot_card__pin__pb2.IssueControlTokenResponse.FromString,
                 _registered_method=True)
+        self.GetControlToken = channel.unary_unary(
+                '/pinvault.v1.CardPinService/GetControlToken',
+                request_serializer=pinvault_dot_v1_dot_card__pin__pb2.GetControlTokenRequest.SerializeToString,
+                response_deserializer=pinvault_dot_v1_dot_card__pin__pb2.GetControlTokenResponse.FromString,
+                _registered_method=True)
         self.SetPin = channel.unary_unary(
                 '/pinvault.v1.CardPinService/SetPin',
                 request_serializer=pinvault_dot_v1_dot_card__pin__pb2.SetPinRequest.SerializeToString,
@@ -85,6 +91,11 @@ class CardPinServiceStub:
                 '/pinvault.v1.CardPinService/ResetPin',
                 request_serializer=pinvault_dot_v1_dot_card__pin__pb2.ResetPinRequest.SerializeToString,
                 response_deserializer=pinvault_dot_v1_dot_card__pin__pb2.ResetPinResponse.FromString,
+                _registered_method=True)
+        self.ReissuePin = channel.unary_unary(
+                '/pinvault.v1.CardPinService/ReissuePin',
+                request_serializer=pinvault_dot_v1_dot_card__pin__pb2.ReissuePinRequest.SerializeToString,
+                response_deserializer=pinvault_dot_v1_dot_card__pin__pb2.ReissuePinResponse.FromString,
                 _registered_method=True)
         self.CheckPin = channel.unary_unary(
                 '/pinvault.v1.CardPinService/CheckPin',
@@ -129,9 +140,10 @@ class CardPinServiceServicer:
     CARD_UNKNOWN, exactly as one that is not there.
 
     Every PIN source must be bound to the card, by its PAN or by its id: else
-    SOURCE_UNBOUND. An envelope without a PAN is opened for the card's own. The stored
-    PIN of a card can be a new PIN alone, of a card with the same PAN, where it could be
-    revealed.
+    SOURCE_UNBOUND. An envelope of a profile that binds to neither takes a grant with
+    the step "iso-1-to-pan". An envelope without a PAN is opened for the card's own. The
+    stored PIN of a card can be a new PIN alone, of a card with the same PAN, where it
+    could be revealed.
 
     With a request id a call is done once and may be sent again: for 24 hours the
     same request gets the same answer, another one REQUEST_ID_REUSED, and one that
@@ -175,6 +187,17 @@ class CardPinServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetControlToken(self, request, context):
+        """Tells what a control token is good for, and of which card. The token stays good.
+
+        The caller must hold a grant for this method that names the card's program, and
+        be who issued the token: else CONTROL_TOKEN_REFUSED, as for a token that is not
+        there, is used up, is old, or is not the newest.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SetPin(self, request, context):
         """Sets a card's PIN, the first or another, by the card or by a control token. A block of the PIN stays.
 
@@ -202,6 +225,17 @@ class CardPinServiceServicer:
 
         The caller must hold a grant for this method that names the card's program, the
         source's key or profile, and its format, with a rate per PAN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReissuePin(self, request, context):
+        """Draws a new PIN, the first or another, keeps it, and gives it out in an envelope for a partner. A block is lifted.
+
+        The caller must hold a grant for this method that names the card's program and
+        the partner's profile, with a rate per PAN. The PIN has the least length of the
+        program. A call that is made again draws another PIN, which is then the card's.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -292,6 +326,11 @@ def add_CardPinServiceServicer_to_server(servicer, server):
                     request_deserializer=pinvault_dot_v1_dot_card__pin__pb2.IssueControlTokenRequest.FromString,
                     response_serializer=pinvault_dot_v1_dot_card__pin__pb2.IssueControlTokenResponse.SerializeToString,
             ),
+            'GetControlToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetControlToken,
+                    request_deserializer=pinvault_dot_v1_dot_card__pin__pb2.GetControlTokenRequest.FromString,
+                    response_serializer=pinvault_dot_v1_dot_card__pin__pb2.GetControlTokenResponse.SerializeToString,
+            ),
             'SetPin': grpc.unary_unary_rpc_method_handler(
                     servicer.SetPin,
                     request_deserializer=pinvault_dot_v1_dot_card__pin__pb2.SetPinRequest.FromString,
@@ -306,6 +345,11 @@ def add_CardPinServiceServicer_to_server(servicer, server):
                     servicer.ResetPin,
                     request_deserializer=pinvault_dot_v1_dot_card__pin__pb2.ResetPinRequest.FromString,
                     response_serializer=pinvault_dot_v1_dot_card__pin__pb2.ResetPinResponse.SerializeToString,
+            ),
+            'ReissuePin': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReissuePin,
+                    request_deserializer=pinvault_dot_v1_dot_card__pin__pb2.ReissuePinRequest.FromString,
+                    response_serializer=pinvault_dot_v1_dot_card__pin__pb2.ReissuePinResponse.SerializeToString,
             ),
             'CheckPin': grpc.unary_unary_rpc_method_handler(
                     servicer.CheckPin,
@@ -356,9 +400,10 @@ class CardPinService:
     CARD_UNKNOWN, exactly as one that is not there.
 
     Every PIN source must be bound to the card, by its PAN or by its id: else
-    SOURCE_UNBOUND. An envelope without a PAN is opened for the card's own. The stored
-    PIN of a card can be a new PIN alone, of a card with the same PAN, where it could be
-    revealed.
+    SOURCE_UNBOUND. An envelope of a profile that binds to neither takes a grant with
+    the step "iso-1-to-pan". An envelope without a PAN is opened for the card's own. The
+    stored PIN of a card can be a new PIN alone, of a card with the same PAN, where it
+    could be revealed.
 
     With a request id a call is done once and may be sent again: for 24 hours the
     same request gets the same answer, another one REQUEST_ID_REUSED, and one that
@@ -474,6 +519,33 @@ class CardPinService:
             _registered_method=True)
 
     @staticmethod
+    def GetControlToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pinvault.v1.CardPinService/GetControlToken',
+            pinvault_dot_v1_dot_card__pin__pb2.GetControlTokenRequest.SerializeToString,
+            pinvault_dot_v1_dot_card__pin__pb2.GetControlTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def SetPin(request,
             target,
             options=(),
@@ -544,6 +616,33 @@ class CardPinService:
             '/pinvault.v1.CardPinService/ResetPin',
             pinvault_dot_v1_dot_card__pin__pb2.ResetPinRequest.SerializeToString,
             pinvault_dot_v1_dot_card__pin__pb2.ResetPinResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReissuePin(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pinvault.v1.CardPinService/ReissuePin',
+            pinvault_dot_v1_dot_card__pin__pb2.ReissuePinRequest.SerializeToString,
+            pinvault_dot_v1_dot_card__pin__pb2.ReissuePinResponse.FromString,
             options,
             channel_credentials,
             insecure,

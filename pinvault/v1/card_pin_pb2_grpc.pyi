@@ -37,9 +37,10 @@ class CardPinServiceStub:
     CARD_UNKNOWN, exactly as one that is not there.
 
     Every PIN source must be bound to the card, by its PAN or by its id: else
-    SOURCE_UNBOUND. An envelope without a PAN is opened for the card's own. The stored
-    PIN of a card can be a new PIN alone, of a card with the same PAN, where it could be
-    revealed.
+    SOURCE_UNBOUND. An envelope of a profile that binds to neither takes a grant with
+    the step "iso-1-to-pan". An envelope without a PAN is opened for the card's own. The
+    stored PIN of a card can be a new PIN alone, of a card with the same PAN, where it
+    could be revealed.
 
     With a request id a call is done once and may be sent again: for 24 hours the
     same request gets the same answer, another one REQUEST_ID_REUSED, and one that
@@ -71,6 +72,13 @@ class CardPinServiceStub:
     The caller must hold a grant for this method that names the card's program.
     The token is good for who issued it alone, for as long as the program says.
     """
+    GetControlToken: _grpc.UnaryUnaryMultiCallable[_card_pin_pb2.GetControlTokenRequest, _card_pin_pb2.GetControlTokenResponse]
+    """Tells what a control token is good for, and of which card. The token stays good.
+
+    The caller must hold a grant for this method that names the card's program, and
+    be who issued the token: else CONTROL_TOKEN_REFUSED, as for a token that is not
+    there, is used up, is old, or is not the newest.
+    """
     SetPin: _grpc.UnaryUnaryMultiCallable[_card_pin_pb2.SetPinRequest, _card_pin_pb2.SetPinResponse]
     """Sets a card's PIN, the first or another, by the card or by a control token. A block of the PIN stays.
 
@@ -90,6 +98,13 @@ class CardPinServiceStub:
 
     The caller must hold a grant for this method that names the card's program, the
     source's key or profile, and its format, with a rate per PAN.
+    """
+    ReissuePin: _grpc.UnaryUnaryMultiCallable[_card_pin_pb2.ReissuePinRequest, _card_pin_pb2.ReissuePinResponse]
+    """Draws a new PIN, the first or another, keeps it, and gives it out in an envelope for a partner. A block is lifted.
+
+    The caller must hold a grant for this method that names the card's program and
+    the partner's profile, with a rate per PAN. The PIN has the least length of the
+    program. A call that is made again draws another PIN, which is then the card's.
     """
     CheckPin: _grpc.UnaryUnaryMultiCallable[_card_pin_pb2.CheckPinRequest, _card_pin_pb2.CheckPinResponse]
     """Checks a PIN. A wrong one is a result, not an error, and costs a try; the right one gives all tries back.
@@ -142,9 +157,10 @@ class CardPinServiceAsyncStub(CardPinServiceStub):
     CARD_UNKNOWN, exactly as one that is not there.
 
     Every PIN source must be bound to the card, by its PAN or by its id: else
-    SOURCE_UNBOUND. An envelope without a PAN is opened for the card's own. The stored
-    PIN of a card can be a new PIN alone, of a card with the same PAN, where it could be
-    revealed.
+    SOURCE_UNBOUND. An envelope of a profile that binds to neither takes a grant with
+    the step "iso-1-to-pan". An envelope without a PAN is opened for the card's own. The
+    stored PIN of a card can be a new PIN alone, of a card with the same PAN, where it
+    could be revealed.
 
     With a request id a call is done once and may be sent again: for 24 hours the
     same request gets the same answer, another one REQUEST_ID_REUSED, and one that
@@ -173,6 +189,13 @@ class CardPinServiceAsyncStub(CardPinServiceStub):
     The caller must hold a grant for this method that names the card's program.
     The token is good for who issued it alone, for as long as the program says.
     """
+    GetControlToken: _aio.UnaryUnaryMultiCallable[_card_pin_pb2.GetControlTokenRequest, _card_pin_pb2.GetControlTokenResponse]  # type: ignore[assignment]
+    """Tells what a control token is good for, and of which card. The token stays good.
+
+    The caller must hold a grant for this method that names the card's program, and
+    be who issued the token: else CONTROL_TOKEN_REFUSED, as for a token that is not
+    there, is used up, is old, or is not the newest.
+    """
     SetPin: _aio.UnaryUnaryMultiCallable[_card_pin_pb2.SetPinRequest, _card_pin_pb2.SetPinResponse]  # type: ignore[assignment]
     """Sets a card's PIN, the first or another, by the card or by a control token. A block of the PIN stays.
 
@@ -192,6 +215,13 @@ class CardPinServiceAsyncStub(CardPinServiceStub):
 
     The caller must hold a grant for this method that names the card's program, the
     source's key or profile, and its format, with a rate per PAN.
+    """
+    ReissuePin: _aio.UnaryUnaryMultiCallable[_card_pin_pb2.ReissuePinRequest, _card_pin_pb2.ReissuePinResponse]  # type: ignore[assignment]
+    """Draws a new PIN, the first or another, keeps it, and gives it out in an envelope for a partner. A block is lifted.
+
+    The caller must hold a grant for this method that names the card's program and
+    the partner's profile, with a rate per PAN. The PIN has the least length of the
+    program. A call that is made again draws another PIN, which is then the card's.
     """
     CheckPin: _aio.UnaryUnaryMultiCallable[_card_pin_pb2.CheckPinRequest, _card_pin_pb2.CheckPinResponse]  # type: ignore[assignment]
     """Checks a PIN. A wrong one is a result, not an error, and costs a try; the right one gives all tries back.
@@ -243,9 +273,10 @@ class CardPinServiceServicer(metaclass=_abc_1.ABCMeta):
     CARD_UNKNOWN, exactly as one that is not there.
 
     Every PIN source must be bound to the card, by its PAN or by its id: else
-    SOURCE_UNBOUND. An envelope without a PAN is opened for the card's own. The stored
-    PIN of a card can be a new PIN alone, of a card with the same PAN, where it could be
-    revealed.
+    SOURCE_UNBOUND. An envelope of a profile that binds to neither takes a grant with
+    the step "iso-1-to-pan". An envelope without a PAN is opened for the card's own. The
+    stored PIN of a card can be a new PIN alone, of a card with the same PAN, where it
+    could be revealed.
 
     With a request id a call is done once and may be sent again: for 24 hours the
     same request gets the same answer, another one REQUEST_ID_REUSED, and one that
@@ -298,6 +329,19 @@ class CardPinServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def GetControlToken(
+        self,
+        request: _card_pin_pb2.GetControlTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_card_pin_pb2.GetControlTokenResponse, _abc.Awaitable[_card_pin_pb2.GetControlTokenResponse]]:
+        """Tells what a control token is good for, and of which card. The token stays good.
+
+        The caller must hold a grant for this method that names the card's program, and
+        be who issued the token: else CONTROL_TOKEN_REFUSED, as for a token that is not
+        there, is used up, is old, or is not the newest.
+        """
+
+    @_abc_1.abstractmethod
     def SetPin(
         self,
         request: _card_pin_pb2.SetPinRequest,
@@ -333,6 +377,19 @@ class CardPinServiceServicer(metaclass=_abc_1.ABCMeta):
 
         The caller must hold a grant for this method that names the card's program, the
         source's key or profile, and its format, with a rate per PAN.
+        """
+
+    @_abc_1.abstractmethod
+    def ReissuePin(
+        self,
+        request: _card_pin_pb2.ReissuePinRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_card_pin_pb2.ReissuePinResponse, _abc.Awaitable[_card_pin_pb2.ReissuePinResponse]]:
+        """Draws a new PIN, the first or another, keeps it, and gives it out in an envelope for a partner. A block is lifted.
+
+        The caller must hold a grant for this method that names the card's program and
+        the partner's profile, with a rate per PAN. The PIN has the least length of the
+        program. A call that is made again draws another PIN, which is then the card's.
         """
 
     @_abc_1.abstractmethod

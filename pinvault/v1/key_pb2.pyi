@@ -717,7 +717,7 @@ class JsonWebKey(_message.Message):
     use: _builtins.str
     """Output only. "enc"."""
     alg: _builtins.str
-    """Output only. "RSA-OAEP" or "RSA-OAEP-256": what the HSM can open; "ECDH-ES" for EC."""
+    """Output only. "RSA-OAEP" or "RSA-OAEP-256": what the HSM can open; "ECDH-ES" for EC; "RSA1_5" of a key for senders who know no other padding."""
     kid: _builtins.str
     """Output only. `name/version` of the key."""
     n: _builtins.str

@@ -99,7 +99,7 @@ class PinSource(_message.Message):
 
     @_builtins.property
     def card(self) -> Global___CardSource:
-        """The stored PIN of a registered card."""
+        """The stored PIN of a registered card, where a PIN is new or goes out; never where one is checked."""
 
     def __init__(
         self,
@@ -280,7 +280,11 @@ Global___EnvelopeTarget: _TypeAlias = EnvelopeTarget  # noqa: Y015
 
 @_typing.final
 class CardSource(_message.Message):
-    """A card whose PIN this server keeps."""
+    """A card whose PIN this server keeps.
+
+    The caller must hold a grant for the method that names the card's program, which must
+    reveal. The PAN of the call must be the card's. Outside CardPinService each use counts as a reveal.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -37,8 +37,8 @@ OPEN_BYTES = {
 # A PAN of 12 digits has the shape of a PIN of 12, and a check value of 3 or 5 bytes may happen to
 # be 6 or 10 digits; nothing but the name tells them apart. Check values are output, or are compared
 # with one and dropped.
-# PVVs and offsets are digits that are no PIN: what issuers keep beside a card to verify one with. The
-# last four digits of a PAN stand on receipts, and are output.
+# PVVs and offsets are digits that are no PIN: what issuers keep beside a card to verify one
+# with. The last four digits of a PAN stand on receipts, and are output.
 LOOKALIKES = {
     "Key.check_value": {6, 10},
     "KeyUse.check_value": {6, 10},
@@ -79,7 +79,9 @@ SENSITIVE = (
         "ImportKeyBlockRequest.key_block",
         "ExportKeyBlockResponse.key_block",
         "IssueControlTokenResponse.control_token",
+        "GetControlTokenRequest.control_token",
         "SetPinRequest.control_token",
+        "ReissuePinResponse.envelope",
         "RevealPinRequest.control_token",
         "RevealPinResponse.envelope",
         "CreatePinSessionResponse.session_secret",

@@ -12,8 +12,11 @@ from pinvault.client import (
     Card,
     CardNumber,
     ControlToken,
+    ControlTokenUse,
     CreatedSession,
     ExternalId,
+    Ibm3624Offset,
+    IssuedPin,
     KeyUse,
     OpenedSession,
     PinBlock,
@@ -110,6 +113,40 @@ CALLS: tuple[Row, ...] = (
         pb.IssueControlTokenResponse(control_token=TOKEN, card_id=CARD_ID, expire_time=STAMP),
         ControlToken(token=TOKEN, card_id=CARD_ID, expires_at=TIME),
         lambda v: v.cards.issue_control_token(CARD_ID, "REVEAL_PIN"),
+    ),
+    (
+        "GetControlToken",
+        True,
+        pb.GetControlTokenResponse(
+            card_id=CARD_ID, type=pb.CONTROL_TOKEN_TYPE_REVEAL_PIN, expire_time=STAMP
+        ),
+        ControlTokenUse(card_id=CARD_ID, kind="REVEAL_PIN", expires_at=TIME),
+        lambda v: v.cards.get_control_token(TOKEN),
+    ),
+    (
+        "ReissuePin",
+        False,
+        pb.ReissuePinResponse(
+            card_id=CARD_ID,
+            set_time=STAMP,
+            envelope="e" * 200,
+            verification_value=resources_pb2.VerificationValue(
+                ibm_3624_offset=resources_pb2.Ibm3624Offset(
+                    scheme=resources_pb2.Ibm3624Scheme(name="ibm"), offset="4821"
+                )
+            ),
+            target_key=KEY,
+            stored_keys=[KEY],
+        ),
+        IssuedPin(
+            card_id=CARD_ID,
+            set_at=TIME,
+            envelope="e" * 200,
+            value=Ibm3624Offset(scheme="ibm", value="4821"),
+            target_key=USED[0],
+            stored_keys=USED,
+        ),
+        lambda v: v.cards.reissue_pin(CARD_ID, profile="interswitch"),
     ),
     (
         "SetPin",

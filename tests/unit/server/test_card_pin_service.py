@@ -20,7 +20,14 @@ from pinvault.model.cards import (
 from pinvault.model.pan import Pan
 from pinvault.model.pins import CardSource
 from pinvault.model.profiles import PinLength
-from pinvault.operations.cards.answers import CardView, PinPlaced, PinState, PinVerdict
+from pinvault.model.verification import PinOffset
+from pinvault.operations.cards.answers import (
+    CardView,
+    PinIssued,
+    PinPlaced,
+    PinState,
+    PinVerdict,
+)
 from pinvault.server import card_messages as cards
 from pinvault.server import card_pin_service
 from pinvault.server.card_pin_service import CardPinService
@@ -80,9 +87,19 @@ ANSWERS: dict[str, Any] = {
     "GetCard": VIEW,
     "SetCardStatus": VIEW,
     "IssueControlToken": Facts(token=TOKEN, card_id=CARD_ID, expires_at=AT_S),
+    "GetControlToken": Facts(card_id=CARD_ID, kind=TokenKind.REVEAL_PIN, expires_at=AT_S),
     "SetPin": PLACED,
     "ChangePin": RIGHT,
     "ResetPin": PLACED,
+    "ReissuePin": PinIssued(
+        card_id=CARD_ID,
+        set_at=AT_S,
+        envelope="e" * 512,
+        offset=PinOffset(value="4821"),
+        scheme="ibm",
+        target_key=USED,
+        stored_keys=(USED,),
+    ),
     "CheckPin": RIGHT,
     "RevealPin": Facts(card_id=CARD_ID, envelope="e" * 200, key=USED),
     "UnblockPin": VIEW,

@@ -17,7 +17,6 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from protovalidate import Validator
 
 from pinvault.model.dukpt import Dukpt
-from pinvault.model.errors import Refusal
 from pinvault.model.keys import Algorithm, Mode, Origin, State, Usage
 from pinvault.model.pan import Pan
 from pinvault.model.pins import CardSource, EnvelopeSource, EnvelopeTarget, Format, PinBlockSource
