@@ -14,7 +14,18 @@ from rich.console import Console
 from hsm.errors import HsmError
 from pinvault.development.environment import Environment
 from pinvault.development.server import ServerFailed
-from tests.bench import batch, encrypt_pin, lane, server_kinds, slow_hsm, start, translate_pin
+from tests.bench import (
+    batch,
+    check_pin,
+    control_token,
+    encrypt_pin,
+    lane,
+    reencrypt,
+    server_kinds,
+    slow_hsm,
+    start,
+    translate_pin,
+)
 from tests.bench.child import BenchFailed
 from tests.bench.place import workplace
 from tests.bench.report import Table, as_data, show
@@ -27,6 +38,9 @@ BENCHMARKS: dict[str, Callable[[Environment], list[Table]]] = {
     "server-kinds": server_kinds.run,
     "lane": lane.run,
     "slow-hsm": slow_hsm.run,
+    "check-pin": check_pin.run,
+    "control-token": control_token.run,
+    "reencrypt": reencrypt.run,
 }
 
 PIPED_WIDTH = 120

@@ -63,10 +63,17 @@ class BenchServer:
     """A server of `tests.bench.serving`, for the length of a `with` block."""
 
     def __init__(
-        self, environment: Environment, *, kind: str = "sync", index: int = 0, slow: bool = False
+        self,
+        environment: Environment,
+        *,
+        config: Path | None = None,
+        kind: str = "sync",
+        index: int = 0,
+        slow: bool = False,
     ) -> None:
         self.environment = environment
         self.kind = kind
+        self._config = config or environment.config
         self._log = environment.root / f"bench-{index}.log"
         self._arguments = ["--kind", kind, "--index", str(index)]
         self._arguments += ["--may-be-slow"] if slow else []
@@ -77,7 +84,7 @@ class BenchServer:
             self._process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "tests.bench.serving"),
-                    *(str(self.environment.config), *self._arguments),
+                    *(str(self._config), *self._arguments),
                 ],
                 env=variables(self.environment),
                 stdin=subprocess.PIPE,

@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -24,6 +24,7 @@ from tests.bench.place import BARE_PATH, method_of
 
 DEADLINE_S = 10.0
 OK = "OK"
+Work = Callable[[grpc.aio.Channel], Awaitable[object]]
 HEADERS = ("content-type: application/grpc", "te: trailers", "grpc-timeout: 10S")
 H2LOAD_TIMEOUT_S = 120.0
 STREAMS = {1: (1, 1), 16: (4, 4), 64: (8, 8), 128: (8, 16)}
@@ -89,22 +90,40 @@ def _h2load(server: BenchServer, path: str, message: bytes, calls: int, under_wa
 def with_grpc(
     server: BenchServer, path: str, messages: Sequence[bytes], *, under_way: int
 ) -> Measured:
-    """Make each call once. The client is Python, so its rate says little of the server."""
-    before, cpu_began, began = _outcomes(server, path), server.cpu_s(), time.monotonic()
-    asyncio.run(_call_all(server.port, path, messages, under_way))
+    """Make each call once."""
+
+    def making(message: bytes) -> Work:
+        return lambda channel: channel.unary_unary(path)(message, timeout=DEADLINE_S)
+
+    return with_callers(server, [path], [making(each) for each in messages], under_way=under_way)
+
+
+def with_callers(
+    server: BenchServer, paths: Collection[str], works: Sequence[Work], *, under_way: int
+) -> Measured:
+    """Do each work once, which makes one call of each of the paths.
+
+    The client is Python, so the rate says little of a server that is quicker than it.
+    """
+    before = {path: _outcomes(server, path) for path in paths}
+    cpu_began, began = server.cpu_s(), time.monotonic()
+    try:
+        asyncio.run(_do_all(server.port, works, under_way))
+    except grpc.aio.AioRpcError as error:
+        raise BenchFailed(f"a call ended with {error.code().name}: {error.details()}") from None
     seconds, cpu_s = time.monotonic() - began, server.cpu_s() - cpu_began
-    _require_all_ok(server, path, before, len(messages))
-    return Measured(cpu_s / len(messages) * 1e6, len(messages) / seconds)
+    for path in paths:
+        _require_all_ok(server, path, before[path], len(works))
+    return Measured(cpu_s / len(works) * 1e6, len(works) / seconds)
 
 
-async def _call_all(port: int, path: str, messages: Sequence[bytes], under_way: int) -> None:
-    left = iter(messages)
+async def _do_all(port: int, works: Sequence[Work], under_way: int) -> None:
+    left = iter(works)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        call = channel.unary_unary(path)
 
         async def caller() -> None:
-            for message in left:
-                await call(message, timeout=DEADLINE_S)
+            for work in left:
+                await work(channel)
 
         await asyncio.gather(*(caller() for _ in range(under_way)))
 

@@ -23,7 +23,12 @@ FORMATS = {
 
 def from_block(environment: Environment) -> bytes:
     """Give a request: format 0 under the terminal's key to format 0 under the switch's."""
-    return _request(resources.PinSource(pin_block=_terminal_source(environment)))
+    return _request(terminal_pin(environment))
+
+
+def terminal_pin(environment: Environment) -> resources.PinSource:
+    """Give the PIN as it comes from the terminal's zone."""
+    return resources.PinSource(pin_block=_terminal_source(environment))
 
 
 def translation(environment: Environment, *, to: zone.Format) -> bytes:
