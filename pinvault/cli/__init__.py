@@ -20,6 +20,7 @@ COMMANDS = {
     "card": "pinvault.cli.card:card",
     "config": "pinvault.cli.check:config",
     "doctor": "pinvault.cli.check:doctor",
+    "edge": "pinvault.cli.edge:edge",
     "key": "pinvault.cli.key:key",
     "notify": "pinvault.cli.notify:notify",
     "reencrypt": "pinvault.cli.reencrypt:reencrypt",
@@ -29,7 +30,7 @@ COMMANDS = {
     "worker": "pinvault.cli.serve:worker",
 }
 
-_SECRET = (["card"], ["key"], ["notify"], ["reencrypt"], ["serve"], ["webhook"])
+_SECRET = (["card"], ["edge"], ["key"], ["notify"], ["reencrypt"], ["serve"], ["webhook"])
 """The commands that hold a PIN, a key or a secret, if only for a moment."""
 
 

@@ -1,0 +1,34 @@
+"""What a dialect stands on: the server, its settings, its callers, its cards' facts, its rates."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from pinvault.client import Vault
+from pinvault.edge.credentials import AnyCaller, Credentials
+from pinvault.edge.facts import Facts
+from pinvault.edge.log import Log
+from pinvault.edge.rates import Rates
+from pinvault.edge.sections import HostedPage, Options
+
+AnyOptions = TypeVar("AnyOptions", bound=Options)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground(Generic[AnyOptions, AnyCaller]):
+    """Given to a dialect's `build`.
+
+    `name` is that of the dialect's section. `vault` seals under the profile that binds cards
+    (`server.sealing_profile`). `page` is the hosted page, where there is one. `now` gives Unix
+    seconds.
+    """
+
+    name: str
+    vault: Vault
+    settings: AnyOptions
+    credentials: Credentials[AnyCaller]
+    facts: Facts
+    rates: Rates
+    page: HostedPage | None
+    now: Callable[[], float]
+    log: Log
