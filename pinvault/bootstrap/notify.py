@@ -48,7 +48,8 @@ def couriers(loaded: Loaded) -> dict[str, Courier]:
             made[name] = Courier.of(endpoint, now=time.time)
         except BadSecret as error:
             text = f"{error.path}: {error}: {error.remedy}"
-            raise ConfigError(loaded.path, f"webhooks.{name}.secret_files", text) from None
+            option = f"webhooks.{name}.{endpoint.secrets_at}"
+            raise ConfigError(loaded.path, option, text) from None
         except (OSError, ssl.SSLError):
             text = f"{endpoint.ca_file} is no readable PEM file of a CA: correct the path or file"
             raise ConfigError(loaded.path, f"webhooks.{name}.ca_file", text) from None

@@ -30,12 +30,14 @@ from pinvault.model.keys import Key, KeyDirectory
 from pinvault.operations.reencrypt import PANS, Reencrypt
 from pinvault.policy.pan_index import PanIndex
 from pinvault.server.hardening import harden
-from pinvault.store import Store, reencrypt
+from pinvault.store import Store, pins, reencrypt
 from pinvault.store.place import SQLITE, read_address
 
 METHOD: Final = "Store.Reencrypt"
 COLUMNS: Final = {"pan_key": PANS, "reference_key": "pin.reference", "reveal_key": "pin.reveal"}
 """The column of the store that is under the key of each option."""
+VALUES: Final = "pin.value"
+"""The column of what verifies PINs, which nobody but who enters a PIN can make anew."""
 STORE_WAIT_S: Final = 60.0
 """What a statement that looks at all rows may take, in seconds; no caller waits for it."""
 LEASE_S: Final = 30.0
@@ -101,7 +103,7 @@ def open_reencryption(
 
 
 def rows_under(loaded: Loaded, key: Key) -> dict[str, int]:
-    """Count the rows of the store, by column, that open under a key version and no other."""
+    """Count the rows of the store, by column, that open or verify under a key version alone."""
     section = _section(loaded)
     columns = [COLUMNS[option] for option, name in section.keys().items() if name == key.name]
     store = Store.open(section.address, connections=1, wait_s=STORE_WAIT_S)
@@ -110,7 +112,7 @@ def rows_under(loaded: Loaded, key: Key) -> dict[str, int]:
             found = {
                 column: reencrypt.rows_by_key(db, reencrypt.CIPHERTEXTS[column]).get(key.id, 0)
                 for column in columns
-            }
+            } | {VALUES: pins.count_verified_by(db, key.id)}
     finally:
         store.close()
     return {column: rows for column, rows in found.items() if rows}

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 UNBROKEN = 1_000
 """The width of what no terminal shows, in columns: a row is a line."""
@@ -43,5 +44,10 @@ def show(
         table.add_column(column, overflow="fold")  # nothing is cut off
     table.columns[0].no_wrap = True
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(_plain, row))
     Console(width=None if sys.stdout.isatty() else UNBROKEN).print(table)
+
+
+def _plain(cell: str) -> Text:
+    """Show what stands there: what came from elsewhere neither styles nor steers a terminal."""
+    return Text("".join(each if each.isprintable() or each == "\n" else "\ufffd" for each in cell))

@@ -6,13 +6,14 @@ from pinvault.bootstrap import StartRefused
 from pinvault.ceremony.plan import PlanError
 from pinvault.client import NotRevealed, PinvaultError, SealingKeyChanged
 from pinvault.config import ConfigError
+from pinvault.edge.files import EdgeError
 from pinvault.model.errors import Refusal
 from pinvault.policy.host_file import TableError
 from pinvault.store.errors import StoreError
 
 FORESEEN = (
     *(ConfigError, PlanError, HsmError, AuditError, TableError, StoreError, StartRefused),
-    *(PinvaultError, SealingKeyChanged, NotRevealed),
+    *(PinvaultError, SealingKeyChanged, NotRevealed, EdgeError),
 )
 
 

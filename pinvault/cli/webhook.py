@@ -15,7 +15,6 @@ from pinvault.bootstrap.notify import couriers, open_store
 from pinvault.cli.common import config_argument, json_option, show
 from pinvault.config import load
 from pinvault.notify.delivery import Verdict
-from pinvault.notify.events import TEST, body
 from pinvault.store import Store, outbox
 from pinvault.store.outbox import State, StoredMessage
 
@@ -88,10 +87,11 @@ def resend(
 @click.pass_context
 def test(context: click.Context, config_file: Path, name: str) -> None:
     """Send an endpoint a signed `webhook.test` at once, past the outbox."""
-    known = couriers(load(config_file.absolute()))
+    loaded = load(config_file.absolute())
+    known = couriers(loaded)
     if name not in known:
         raise click.UsageError(f"there is no [webhooks.{name}]")
-    sent = body(TEST, {}, at=time.time())
+    sent = loaded.webhooks()[name].test_body(at=time.time())
     outcome = asyncio.run(known[name].deliver(f"test_{uuid.uuid4()}", sent))
     click.echo(f"{name}: {outcome.verdict.value}: {outcome.cause}")
     if outcome.verdict is not Verdict.DELIVERED:

@@ -22,13 +22,13 @@ NEEDS_PAN_RATE = frozenset(
         "CardPinService.SetPin",
         "CardPinService.ChangePin",
         "CardPinService.ResetPin",
+        "CardPinService.ReissuePin",
         "CardPinService.CheckPin",
         "CardPinService.RevealPin",
         "CardPinService.SubmitPin",
     }
 )
 BATCH = "PinBlockService.TranslatePinBatch"
-REVEAL = "CardPinService.RevealPin"
 LOOKS_AFTER = frozenset({"KeyService.ListKeys", "KeyService.GetKey", "KeyService.RotateKey"})
 IMPORTS = frozenset({"KeyService.ImportKeyBlock", "KeyService.ImportKeyCryptogram"})
 
@@ -169,6 +169,12 @@ def _check_row(loaded: Loaded, section: GrantSection, option: str) -> None:
             raise ConfigError(loaded.path, f"{option}.methods", text)
     _check_cards(loaded, section, option)
     pin_methods = {m for m in section.methods if m.startswith("PinBlockService.")}
+    if section.programs and pin_methods and not section.per_caller:
+        text = (
+            "who may take stored PINs out without end may have those of all cards, so a row of "
+            'PinBlockService with programs needs a rate: add per_caller = "10/min"'
+        )
+        raise ConfigError(loaded.path, f"{option}.per_caller", text)
     asked_often = any(form.needs_pan_rate for form in section.formats) and pin_methods - {BATCH}
     if not section.per_pan and (asked_often or NEEDS_PAN_RATE.intersection(section.methods)):
         text = (
@@ -210,10 +216,10 @@ def _check_cards(loaded: Loaded, section: GrantSection, option: str) -> None:
                 "the other methods a row of their own"
             )
             raise ConfigError(loaded.path, f"{option}.{place}", text)
-    if REVEAL in cards and not section.per_caller:
+    if not section.per_caller:
         text = (
-            "who may reveal without end may have the PINs of all cards, so a row with RevealPin "
-            'needs a rate: add per_caller = "10/min"'
+            "who may ask without end may find which PANs are cards, and by RevealPin have the PINs "
+            'of all cards, so a row for cards needs a rate: add per_caller = "10/min"'
         )
         raise ConfigError(loaded.path, f"{option}.per_caller", text)
 

@@ -30,9 +30,11 @@ MethodName = Literal[
     "CardPinService.GetCard",
     "CardPinService.SetCardStatus",
     "CardPinService.IssueControlToken",
+    "CardPinService.GetControlToken",
     "CardPinService.SetPin",
     "CardPinService.ChangePin",
     "CardPinService.ResetPin",
+    "CardPinService.ReissuePin",
     "CardPinService.CheckPin",
     "CardPinService.RevealPin",
     "CardPinService.UnblockPin",
@@ -150,6 +152,9 @@ class StoreSection(Section, frozen=True):
     reference_key: Name | None = None
     reveal_key: Name | None = None
     connections: Annotated[int, Meta(ge=1, le=1024)] = 8
+
+    def __repr__(self) -> str:
+        return "<store>"  # whose address may hold a password
 
     def keys(self) -> dict[str, str]:
         """Give the names of the keys, by option."""

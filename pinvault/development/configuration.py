@@ -112,7 +112,7 @@ integrity = "imk-smi"
 cryptograms = "imk-ac"
 
 [pin_rules.cards]
-
+{rules}
 [dukpt]
 tdes_variants = {{ bdk-legacy = "bdk-legacy-variant" }}
 
@@ -127,12 +127,13 @@ kbpk-old = {{ encryption = "kbpk-old-45", mac = "kbpk-old-4d" }}
 [key_blocks.awaited]
 zpk-acme = {{ usage = "P0", algorithm = "TDES_3KEY", mode = "B" }}
 zpk-acme-aes = {{ usage = "P0", algorithm = "AES_256", mode = "E" }}
-{grants}
+{vault}{grants}
 [[grants]]
 callers = ["spiffe://pinvault.test/card-app", "card-app.test", "card-app"]
 methods = ["KeyService.ListKeys", "KeyService.GetKey", "KeyService.GetPublicKey"]
 keys = [
-  "pin-seal", "interswitch-pin", "pin-wrap", "pin-agree", "phone-agree", "bdk-terminal",
+  "pin-seal", "interswitch-pin", "interswitch-seal", "pin-wrap", "pin-agree", "phone-agree",
+  "bdk-terminal",
   "zpk-terminal", "zpk-switch", "zpk-terminal-aes", "zpk-switch-aes", "pvk-visa", "pvk-ibm",
 ]
 
@@ -148,10 +149,71 @@ keys = [
   "kbpk-partner-tdes", "kbpk-old-45", "kbpk-old-4d",
 ]
 per_caller = "{settings.per_caller}"
+{store_keys}"""
+
+_NO_RULES = """\
+refuse_repeated = false
+refuse_sequential = false
+refuse_dates = false
+refuse_current = false
 """
 
+_VAULT = """
+[store]
+address = "sqlite:///{root}/store.db"
+pan_key = "pan-store"
+reference_key = "pin-reference"
+reveal_key = "pin-reveal"
+
+[profiles.sealed-card]
+kind = "sealed-jwe"
+key = "pin-seal"
+bind_pan = false
+bind_card = true
+
+[profiles.interswitch-in]
+kind = "sealed-rsa"
+key = "interswitch-seal"
+plaintext = "hex-of-digits"
+encoding = "hex-lower"
+remember_s = 300
+pin_length = {{ minimum = 4, maximum = 4 }}
+accept_pkcs1_v1_5 = true
+
+[programs.debit]
+scheme = "visa"
+key_index = 1
+pin_length = {{ minimum = 4, maximum = 4 }}
+pin_rules = "cards"
+origins = ["{origin}"]
+
+[programs.credit]
+pin_rules = "cards"
+reveal = true
+origins = ["{origin}"]
+
+[programs.prepaid]
+scheme = "offset"
+pin_length = {{ minimum = 4, maximum = 4 }}
+pin_rules = "cards"
+reveal = true
+origins = ["{origin}"]
+
+[[grants]]
+callers = ["spiffe://pinvault.test/edge", "edge.test", "edge"]
+methods = ["KeyService.GetPublicKey"]
+keys = ["pin-seal"]
+"""
+_STORE_KEYS = """
+[[grants]]
+callers = ["spiffe://pinvault.test/key-manager", "key-manager.test", "key-manager"]
+methods = ["KeyService.ListKeys", "KeyService.GetKey", "KeyService.RotateKey"]
+keys = ["pan-store", "pin-reference", "pin-reveal"]
+per_caller = "{settings.per_caller}"
+"""
 
 CARD_APP = ("spiffe://pinvault.test/card-app", "card-app.test", "card-app")
+EDGE = ("spiffe://pinvault.test/edge", "edge.test", "edge")
 SWITCH = ("spiffe://pinvault.test/switch",)
 ZONE_KEYS = ("zpk-terminal", "zpk-switch", "zpk-terminal-aes", "zpk-switch-aes")
 AWAITED = ("zpk-acme", "zpk-acme-aes")
@@ -159,11 +221,22 @@ ENVELOPES = (
     *("sealed-pin", "interswitch", "lithic", "adyen"),
     *("phone-in", "phone-out", "partner-jwe"),
 )
+PROGRAMS = ("debit", "credit", "prepaid")
+CARD_METHODS = (
+    *("RegisterCard", "GetCard", "SetCardStatus", "IssueControlToken", "GetControlToken"),
+    *("SetPin", "ChangePin", "ResetPin", "ReissuePin", "CheckPin", "RevealPin", "UnblockPin"),
+    *("CreatePinSession", "OpenPinSession", "SubmitPin"),
+)
+EDGE_METHODS = tuple(
+    method
+    for method in CARD_METHODS
+    if method not in {"RegisterCard", "SetCardStatus", "UnblockPin"}
+)
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A row of the grants table for methods of PinBlockService."""
+    """A row of the grants table for methods of a service that knows PINs."""
 
     callers: tuple[str, ...]
     methods: tuple[str, ...]
@@ -174,6 +247,12 @@ class _Row:
     translations: tuple[str, ...] = ()
     pin_rules: str = ""
     pin_length: str = ""
+    programs: tuple[str, ...] = ()
+    service: str = "PinBlockService"
+
+    def names(self) -> tuple[str, ...]:
+        """The methods with their service."""
+        return tuple(f"{self.service}.{method}" for method in self.methods)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +271,7 @@ class Settings:
     reflection: bool = True
     per_caller: str = "500/s"
     per_pan: str = "10/h"
+    any_pin: bool = False
 
 
 def write(settings: Settings, location: TokenLocation) -> str:
@@ -201,8 +281,25 @@ def write(settings: Settings, location: TokenLocation) -> str:
         location=location,
         reflection=str(settings.reflection).lower(),
         confine=str(settings.confine_to_core).lower(),
+        rules=_NO_RULES if settings.any_pin else "",
         grants="".join(_grant(row, settings) for row in _rows(settings)),
+        **_vault(settings, location),
     )
+
+
+def _vault(settings: Settings, location: TokenLocation) -> dict[str, str]:
+    """Give what only an issuing server has; the token's folder lies in the environment's."""
+    if settings.role != Role.ISSUING:
+        return {"vault": "", "store_keys": ""}
+    return {
+        "vault": _VAULT.format(root=location.pin_file.parents[1], origin=_origin(settings)),
+        "store_keys": _STORE_KEYS.format(settings=settings),
+    }
+
+
+def _origin(settings: Settings) -> str:
+    """Give who may embed the PIN page; only in development it may do without TLS."""
+    return f"{'http' if settings.mode == 'development' else 'https'}://localhost:8080"
 
 
 def _rows(settings: Settings) -> list[_Row]:
@@ -212,12 +309,14 @@ def _rows(settings: Settings) -> list[_Row]:
             CARD_APP,
             ("EncryptPinChange",),
             profiles=("sealed-pin", "interswitch", "partner-jwe"),
+            programs=PROGRAMS,
         ),
         _Row(
             CARD_APP,
             ("EncryptPin", "TranslatePin", "VerifyPin"),
             profiles=ENVELOPES,
             schemes=("visa", "offset"),
+            programs=PROGRAMS,
         ),
         _Row(CARD_APP, ("TranslatePinBatch",), pin_length="{ minimum = 4, maximum = 6 }"),
         _Row(
@@ -227,13 +326,52 @@ def _rows(settings: Settings) -> list[_Row]:
             schemes=("visa", "offset"),
             translations=("chosen-pin-to-offset",),
             pin_rules="cards",
+            programs=PROGRAMS,
         ),
-        _Row(CARD_APP, ("EncryptPinChangeScript",), schemes=("mchip", "vsdc")),
+        _Row(CARD_APP, ("EncryptPinChangeScript",), schemes=("mchip", "vsdc"), programs=PROGRAMS),
+        _Row(
+            CARD_APP,
+            CARD_METHODS,
+            profiles=("sealed-pin", "sealed-card", "interswitch"),
+            programs=PROGRAMS,
+            service="CardPinService",
+        ),
+        _Row(
+            CARD_APP,
+            ("SetPin", "ChangePin", "ResetPin", "CheckPin"),
+            keys=(),
+            formats=(),
+            profiles=("interswitch-in",),
+            translations=("iso-1-to-pan",),
+            programs=PROGRAMS,
+            service="CardPinService",
+        ),
+        _Row(
+            EDGE,
+            EDGE_METHODS,
+            profiles=("sealed-card", "interswitch"),
+            programs=PROGRAMS,
+            service="CardPinService",
+        ),
+        _Row(
+            EDGE,
+            ("SetPin", "ChangePin", "ResetPin", "CheckPin"),
+            keys=(),
+            formats=(),
+            profiles=("interswitch-in",),
+            translations=("iso-1-to-pan",),
+            programs=PROGRAMS,
+            service="CardPinService",
+        ),
         _Row(SWITCH, ("EncryptPin", "TranslatePin"), formats=("ISO_3",), keys=ZONE_KEYS[:2]),
     )
     role = Role(settings.role)
     served = (
-        replace(row, methods=tuple(m for m in row.methods if role.serves(f"PinBlockService.{m}")))
+        replace(
+            row,
+            methods=tuple(m for m in row.methods if role.serves(f"{row.service}.{m}")),
+            programs=row.programs if role is Role.ISSUING else (),
+        )
         for row in wanted
     )
     return [row for row in served if row.methods]
@@ -245,12 +383,13 @@ def _grant(row: _Row, settings: Settings) -> str:
         "",
         "[[grants]]",
         f"callers = {_list(row.callers)}",
-        f"methods = {_list([f'PinBlockService.{method}' for method in row.methods])}",
+        f"methods = {_list(row.names())}",
         f"keys = {_list(row.keys)}",
         f"formats = {_list(row.formats)}",
         f"profiles = {_list(row.profiles)}",
         f"schemes = {_list(row.schemes)}",
         f"translations = {_list(row.translations)}",
+        f"programs = {_list(row.programs)}",
         f'per_caller = "{settings.per_caller}"',
         f'per_pan = "{settings.per_pan}"',
     ]

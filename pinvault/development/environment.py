@@ -3,6 +3,7 @@
 Rules:
 - A folder without its record was interrupted and is made again from nothing; one with it
   is used as it is, until its certificates are about to end.
+- What is stored is the service's alone, so the keys of the store are known to nobody.
 - Zone, base derivation and issuer master keys, and those that protect key blocks, are known to
   stand-ins outside the token, as those of real partners are.
 """
@@ -31,8 +32,8 @@ from pinvault.development.certificates import VALID_FOR, Authority, write_pair
 from pinvault.development.partner import Partner, Phone
 
 TRUST_DOMAIN = "spiffe://pinvault.test"
-CLIENTS = ("card-app", "switch", "key-manager", "nobody")
-LAYOUT = 3
+CLIENTS = ("card-app", "switch", "key-manager", "nobody", "edge", "issuer")
+LAYOUT = 5
 _RECORD = "environment.json"
 # What makes the variant of a TDES base derivation key (ANSI X9.24-1:2009, A.6).
 KEY_VARIANT = bytes.fromhex("C0C0C0C000000000C0C0C0C000000000")
@@ -64,6 +65,11 @@ class Environment:
         return self.root / "partners"
 
     @property
+    def store(self) -> Path:
+        """The store, a file of SQLite."""
+        return self.root / "store.db"
+
+    @property
     def notice(self) -> Path:
         """The file in which a running server tells its port."""
         return self.root / "state" / "serving.json"
@@ -92,8 +98,15 @@ def prepare(root: Path, *, configuration: Callable[[TokenLocation], str]) -> Env
         shutil.rmtree(environment.root, ignore_errors=True)
         _make(environment)
     os.environ.update(environment.variables())
+    _upgrade_store(environment)
     environment.config.write_text(configuration(_token(environment).location))
     return environment
+
+
+def _upgrade_store(environment: Environment) -> None:
+    from pinvault.store import upgrade  # SQL takes long to import, and not all of us need it
+
+    upgrade(f"sqlite:///{environment.store}")
 
 
 def _token(environment: Environment) -> softhsm.DevelopmentToken:
@@ -150,6 +163,10 @@ def _make_keys(environment: Environment, location: TokenLocation) -> list[KeyEnt
             _spec("interswitch-pin", Usage.D1, Algorithm.RSA_2048, Mode.E),
             partner.spki(),
         ),
+        provisioning.generate(
+            location,
+            _spec("interswitch-seal", Usage.D1, Algorithm.RSA_2048, Mode.D, jwa="RSA1_5"),
+        ),
         _zone_key(environment, location, "zpk-terminal", Algorithm.TDES_3KEY, Mode.D),
         _zone_key(environment, location, "zpk-switch", Algorithm.TDES_3KEY, Mode.E),
         _zone_key(environment, location, "zpk-terminal-aes", Algorithm.AES_256, Mode.D),
@@ -169,6 +186,11 @@ def _make_keys(environment: Environment, location: TokenLocation) -> list[KeyEnt
         provisioning.generate(
             location, _spec("key-transport", Usage.K2, Algorithm.RSA_2048, Mode.D, jwa="RSA-OAEP")
         ),
+        provisioning.generate(location, _spec("pan-store", Usage.D0, Algorithm.AES_256, Mode.B)),
+        provisioning.generate(
+            location, _spec("pin-reference", Usage.P0, Algorithm.AES_256, Mode.B)
+        ),
+        provisioning.generate(location, _spec("pin-reveal", Usage.P0, Algorithm.AES_256, Mode.B)),
         *_known_keys(environment, location),
     ]
 

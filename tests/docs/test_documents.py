@@ -15,14 +15,15 @@ from pinvault.development.environment import Environment
 from pinvault.development.server import RunningServer
 from pinvault.model.errors import TEXTS, Reason
 from pinvault.server.status import CODES
-from pinvault.v1 import key_pb2, pin_block_pb2
+from pinvault.v1 import card_pin_pb2, key_pb2, pin_block_pb2
 
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 DOCUMENTS = (
-    *("README.md", "SECURITY.md"),
+    *("README.md", "SECURITY.md", "docs/cards.md"),
     *("docs/audit-log.md", "docs/ceremony.md", "docs/changelog.md", "docs/errors.md"),
+    *("docs/deployment.md", "docs/hosted-page.md"),
     *("docs/journey.md", "docs/operations.md", "docs/py-hsm.md", "docs/recovery.md"),
-    *("docs/threat-model.md", "docs/tokens.md", "docs/verbs.md"),
+    *("docs/threat-model.md", "docs/tokens.md", "docs/verbs.md", "docs/webhooks.md"),
 )
 
 
@@ -44,14 +45,20 @@ def program(repository: Path, document: str, kind: str) -> str:
     return "\n".join(text for text in shown if not text.startswith("./dev demo"))
 
 
-def test_the_readme_shows_commands_and_a_program(repository: Path) -> None:
+def test_the_readme_shows_commands_and_two_programs(repository: Path) -> None:
     kinds = [kind for kind, _ in blocks(repository)]
     assert kinds.count("sh") >= 4
-    assert kinds.count("python") == 1
+    assert kinds.count("python") == 2
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/verbs.md"])
-@pytest.mark.parametrize("kind", ["python", "sh"])
+@pytest.mark.parametrize(
+    ("document", "kind"),
+    [
+        *(("README.md", kind) for kind in ("python", "sh")),
+        *(("docs/verbs.md", kind) for kind in ("python", "sh")),
+        ("docs/cards.md", "sh"),
+    ],
+)
 def test_everything_that_is_shown_runs(
     repository: Path, tour: RunningServer, document: str, kind: str
 ) -> None:
@@ -86,6 +93,10 @@ VERBS = [
         ("keep", each.name)
         for each in key_pb2.DESCRIPTOR.services_by_name["KeyService"].methods
         if each.name not in TELLING
+    ),
+    *(
+        ("cards", each.name)
+        for each in card_pin_pb2.DESCRIPTOR.services_by_name["CardPinService"].methods
     ),
 ]
 

@@ -12,6 +12,7 @@ from pinvault.client import (
     PinColumn,
     PinvaultError,
     RandomPin,
+    StoredCard,
     VisaPvv,
     VisaPvvScheme,
 )
@@ -69,6 +70,17 @@ def test_an_acquiring_server_has_no_issuing_verbs(acquiring: RunningServer) -> N
         with pytest.raises(PinvaultError) as refused:
             calls[0]()
     assert refused.value.code is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_an_acquiring_server_has_no_stored_pins(acquiring: RunningServer) -> None:
+    stored = StoredCard("card_" + "g" * 26)
+    known = terminal(acquiring.environment, "4831", form="ISO_4")
+    with acquiring.connect() as vault:
+        for call in (
+            lambda: vault.encrypt_pin(stored, to=switch("ISO_4")),
+            lambda: vault.verify_pin(stored, pan=PAN, reference=known),
+        ):
+            assert reason_of(call) == "NOT_SUPPORTED"
 
 
 def test_an_acquiring_server_translates_and_verifies(acquiring: RunningServer) -> None:

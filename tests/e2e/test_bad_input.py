@@ -64,7 +64,7 @@ def sealed(vault: Vault, pin: str, *, pan: str | None = PAN, lifetime_s: int = 6
     return vault.seal(pin, pan=pan, lifetime_s=lifetime_s).ciphertext
 
 
-CARD = resources_pb2.CardSource(card_id="card_" + "a" * 26)
+CARD = resources_pb2.CardSource(card_id="card_" + "g" * 26)
 
 
 @dataclass(frozen=True)
@@ -127,9 +127,13 @@ CASES = (
              key_serial_number=bytes(10),
              working_key_algorithm=resources_pb2.KEY_ALGORITHM_TDES_2KEY))),
          field="source.pin_block.key"),
-    Case("stored card", Code.UNIMPLEMENTED, "NOT_SUPPORTED",
-         encrypt(resources_pb2.PinSource(card=CARD)),
-         field="source.card"),
+    Case("stored card that is not there", Code.NOT_FOUND, "CARD_UNKNOWN",
+         encrypt(resources_pb2.PinSource(card=CARD))),
+    Case("stored PIN to be checked", Code.UNIMPLEMENTED, "NOT_SUPPORTED",
+         pin_block_pb2.VerifyPinRequest(
+             source=resources_pb2.PinSource(card=CARD), pan=PAN,
+             pin_block=block_source().pin_block).SerializeToString(),
+         method="/pinvault.v1.PinBlockService/VerifyPin", field="source.card"),
     Case("format 2", Code.INVALID_ARGUMENT, "TRANSLATION_FORBIDDEN",
          encrypt(block_source(format=resources_pb2.PinBlockFormat(
              iso_format_2=resources_pb2.IsoFormat2()))),

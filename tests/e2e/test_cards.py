@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import uuid
+from base64 import urlsafe_b64decode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from pinvault.cli.check import config
@@ -24,13 +26,14 @@ from pinvault.client import (
     PinvaultError,
     RevealKey,
     SealedPin,
+    ToPinBlock,
     Vault,
 )
 from pinvault.development.configuration import Settings
 from pinvault.development.environment import Environment
 from pinvault.development.server import RunningServer
 from pinvault.store import upgrade
-from tests.e2e.other_ends import reason_of
+from tests.e2e.other_ends import jwk, reason_of
 from tests.support.databases import QUICK, PostgresServer
 from tests.support.install import at_a_terminal
 from tests.support.running import admin, channel, records, until
@@ -143,6 +146,65 @@ def test_a_pin_is_revealed_to_the_key_of_one_reveal(vault: Vault) -> None:
     assert reused == "RECIPIENT_KEY_REFUSED"
     debit = register(vault, "debit")
     assert reason_of(lambda: issue(debit.id, "REVEAL_PIN")) == "PIN_NOT_REVEALABLE"
+
+
+def test_fields_that_name_no_card_are_taken_by_the_row_that_says_so(
+    vault: Vault, server: RunningServer
+) -> None:
+    """As Interswitch's clients make them: by PKCS #1 v1.5, in lower-case hex of hex."""
+    found = jwk(server, "interswitch-seal")
+    n, e = (int.from_bytes(urlsafe_b64decode(part + "==")) for part in (found.n, found.e))
+    public = rsa.RSAPublicNumbers(e, n).public_key()
+
+    def field(digits: str) -> SealedPin:
+        sealed = public.encrypt(digits.encode().hex().encode(), padding.PKCS1v15())
+        return SealedPin(profile="interswitch-in", ciphertext=sealed.hex().encode())
+
+    holder = register(vault, "debit")
+    assert found.alg == "RSA1_5"
+    placed = vault.cards.set_pin(holder.id, new_pin=field(PIN))
+    assert [key.name for key in placed.source_keys] == ["interswitch-seal"]
+    changed = vault.cards.change_pin(holder.id, current_pin=field(PIN), new_pin=field(NEW))
+    assert (bool(changed), holder.has(NEW)) == (True, True)
+    used = field(NEW)
+    assert vault.cards.check_pin(holder.id, used)
+    assert reason_of(lambda: vault.cards.check_pin(holder.id, used)) == "ENVELOPE_REPLAYED"
+    noise = SealedPin(profile="interswitch-in", ciphertext=b"5a" * 256)
+    for bad in (field("48311"), field("483"), noise):
+        for _ in range(2):
+            refused = reason_of(lambda bad=bad: vault.cards.check_pin(holder.id, bad))
+            assert refused == "PIN_SOURCE_REFUSED"
+    elsewhere = ToPinBlock(key="zpk-switch", format="ISO_0", pan=PAN)
+    refused = reason_of(lambda: vault.encrypt_pin(field(NEW), to=elsewhere))
+    assert refused == "PROFILE_NOT_GRANTED"
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_reissued_pin_goes_to_the_partner_and_is_the_cards(
+    vault: Vault, server: RunningServer, program: str
+) -> None:
+    holder, partner = register(vault, program), server.environment.partner()
+    pins = []
+    for _ in range(2):
+        issued = vault.cards.reissue_pin(holder.id, profile="interswitch")
+        pins.append(partner.open_field(issued.envelope))
+        assert holder.has(pins[-1])
+        assert (issued.value is not None) == (program == "prepaid")
+    assert issued.target_key.name == "interswitch-pin"
+    refused = reason_of(lambda: vault.cards.reissue_pin(holder.id, profile="partner-jwe"))
+    assert refused == "PROFILE_NOT_GRANTED"
+
+
+def test_a_token_tells_its_card_to_who_had_it_issued(vault: Vault) -> None:
+    holder = register(vault)
+    token = vault.cards.issue_control_token(holder.id, "SET_PIN")
+    found = vault.cards.get_control_token(token.token)
+    assert (found.card_id, found.kind, found.expires_at) == (
+        *(holder.id, "SET_PIN", token.expires_at),
+    )
+    vault.cards.set_pin(control_token=token.token, new_pin=holder.seal(PIN))
+    used = reason_of(lambda: vault.cards.get_control_token(token.token))
+    assert used == "CONTROL_TOKEN_REFUSED"
 
 
 def test_a_card_is_found_in_three_ways_and_registered_once(vault: Vault) -> None:

@@ -58,7 +58,7 @@ def test_help_names_the_commands(quiet: Environment) -> None:
 def test_config_check_says_what_it_found(quiet: Environment) -> None:
     done = pinvault(quiet, "config", "check", str(quiet.config))
     assert (done.returncode, done.stderr) == (0, "")
-    assert "good: 28 keys, 8 profiles, 10 grants" in done.stdout
+    assert "good: 29 keys, 9 profiles, 14 grants" in done.stdout
 
 
 Check = Callable[[Environment], tuple[object, str, str]]

@@ -12,6 +12,8 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -53,6 +55,20 @@ class PostgresServer:
         """Kill the server, whatever it is doing, and start it on what is left."""
         self._end(signal.SIGQUIT)
         self.process = self._start()
+
+    @contextmanager
+    def hung(self) -> Iterator[None]:
+        """Have the server and all its sessions stand still, and then go on."""
+        pid = self.process.pid
+        sessions = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        processes = [pid, *map(int, sessions)]
+        for process in processes:
+            os.kill(process, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for process in processes:
+                os.kill(process, signal.SIGCONT)
 
     def stop(self) -> None:
         self._end(signal.SIGINT)

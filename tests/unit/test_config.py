@@ -14,7 +14,7 @@ from pinvault.config.profiles import ProfileSection
 from pinvault.config.programs import ProgramSection
 from pinvault.config.sections import MethodName
 from pinvault.config.verification import Ibm3624, PinRulesSection, Script, VisaPvv
-from pinvault.config.webhooks import StandardWebhook
+from pinvault.config.webhooks import RapydWebhook, StandardWebhook
 from pinvault.model.custody import WantedKey
 from pinvault.model.keys import Algorithm, Mode, Usage
 from pinvault.model.profiles import RsaFieldProfile, SealedJweProfile
@@ -86,6 +86,7 @@ def test_every_option_stands_in_the_example_with_a_comment(example: str) -> None
             ("pin_rules.cards", PinRulesSection),
             ("programs.debit", ProgramSection),
             ("webhooks.erp", StandardWebhook),
+            ("webhooks.rapyd", RapydWebhook),
         )
         for key in options(kind)
         if not key.startswith("pin_length.")
@@ -312,6 +313,18 @@ MISTAKES = {
         "grants[10].per_caller",
         "the PINs of all cards",
     ),
+    "asking for cards without a rate": (
+        'per_caller = "200/s"\n\n# PINs are set',
+        "\n# PINs are set",
+        "grants[8].per_caller",
+        "which PANs are cards",
+    ),
+    "taking stored PINs without a rate": (
+        'methods = ["CardPinService.RevealPin"]\nprograms = ["debit"]\nper_caller = "10/min"',
+        'methods = ["PinBlockService.EncryptPinChange"]\nprograms = ["debit"]',
+        "grants[10].per_caller",
+        "stored PINs",
+    ),
     "lengths of cards in a row": (
         ']\nprograms = ["debit"]',
         ']\nprograms = ["debit"]\npin_length = { minimum = 4, maximum = 4 }',
@@ -359,6 +372,30 @@ MISTAKES = {
         'private_networks = ["10.0.0.0/7"]',
         "webhooks.erp.private_networks",
         "none that is private",
+    ),
+    "what JSON does not have": (
+        'ewallet_contact = { country = "US" }',
+        "ewallet_contact = { since = 2026-01-01 }",
+        "webhooks.rapyd.data",
+        "JSON has no dates",
+    ),
+    "details that are no table": (
+        'public_details = { bin = "471684", sub_bin = "01" }',
+        'public_details = "471684"',
+        "webhooks.rapyd.data.public_details",
+        "it is a table",
+    ),
+    "two secrets of Rapyd's": (
+        'secret_file = "secrets/webhook-rapyd"',
+        'secret_files = ["secrets/webhook-rapyd"]',
+        "webhooks",
+        "secret_file",
+    ),
+    "events of Rapyd's": (
+        'access_key = "AC0E5B1D7F3A2C4E6890"',
+        'access_key = "AC0E5B1D7F3A2C4E6890"\nevents = ["pin.reset"]',
+        "webhooks",
+        "unknown field",
     ),
     "unknown event": ('"pin.revealed"', '"pin.shown"', "webhooks", "Invalid enum value"),
     "unknown kind of webhook": ('kind = "standard"', 'kind = "plain"', "webhooks", "Invalid value"),

@@ -38,6 +38,14 @@ sealed = { kind = "sealed-jwe", key = "seal" }
 app-block = { kind = "sealed-aes-block", key = "unwrap" }
 partner = { kind = "rsa-json", key = "partner", padding = "OAEP-SHA1" }
 
+[profiles.field]
+kind = "sealed-rsa"
+key = "open"
+plaintext = "hex-of-digits"
+encoding = "hex-lower"
+pin_length = { minimum = 4, maximum = 4 }
+accept_pkcs1_v1_5 = true
+
 [profiles.app-ecdh]
 kind = "sealed-ecdh-block"
 key = "agree"
@@ -95,6 +103,7 @@ KEYS = {
     "index": ("M7", "HMAC_SHA256", "G"),
     "signing": ("S0", "EC_P256", "S"),
     "seal": ("D1", "RSA_2048", "D"),
+    "open": ("D1", "RSA_2048", "D"),
     "unwrap": ("K0", "RSA_2048", "D"),
     "agree": ("K3", "EC_P256", "X"),
     "partner": ("D1", "RSA_2048", "E"),
@@ -116,9 +125,11 @@ KEYS = {
     "reveal": ("P0", "AES_128", "B"),
     "zpk-out": ("P0", "AES_128", "E"),
 }
+JWA = {"open": "RSA1_5"}
 OF_ANOTHER_MODE = {
     "seal": "partner",
     "partner": "seal",
+    "open": "partner",
     "agree": "partner-agree",
     "reference": "zpk-out",
     "reveal": "zpk-out",
@@ -139,7 +150,7 @@ def entry(name: str, usage: str, algorithm: str, mode: str) -> KeyEntry:
         origin=Origin.IMPORTED,
         state=State.ACTIVE,
         valid_from=date(2026, 1, 1),
-        jwa="RSA-OAEP" if kind.family is Family.RSA and mode == "D" else None,
+        jwa=JWA.get(name, "RSA-OAEP") if kind.family is Family.RSA and mode == "D" else None,
     )
     return replace(
         made,
@@ -239,6 +250,14 @@ def test_a_key_of_the_usage_and_another_mode_is_told(tmp_path: Path, place: Plac
     write_ring(tmp_path)
     error = error_of(tmp_path, renamed(place, OF_ANOTHER_MODE[NAMED[place]]))
     assert error.option == dotted(place)
+
+
+@pytest.mark.parametrize(("profile", "key"), [("field", "seal"), ("sealed", "open")])
+def test_a_key_of_the_other_padding_is_told(tmp_path: Path, profile: str, key: str) -> None:
+    write_ring(tmp_path)
+    error = error_of(tmp_path, renamed(("profiles", profile, "key"), key))
+    assert error.option == f"profiles.{profile}.key"
+    assert "a jwa that the profile opens by" in str(error)
 
 
 def test_the_variant_of_a_base_key_must_be_one_too(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from pinvault.cli.key.desk import (
 from pinvault.cli.key.first import make_own_key, own_key
 from pinvault.config import Loaded, load
 from pinvault.model.custody import Exportability
-from pinvault.model.keys import Key, State
+from pinvault.model.keys import Key, State, Usage
 
 check_value_option = click.option(
     "--check-value", help="The key's check value, for programs; people are asked."
@@ -126,7 +126,7 @@ def rotate(
 @click.command()
 @config_argument
 @click.argument("reference", metavar="KEY")
-@click.option("--lose-rows", is_flag=True, help="Even if rows of the store open under it alone.")
+@click.option("--lose-rows", is_flag=True, help="Even if rows of the store need it.")
 @check_value_option
 @json_option
 def retire(
@@ -148,14 +148,17 @@ def retire(
 
 
 def _require_no_rows(loaded: Loaded, key: Key) -> None:
-    if key.name not in loaded.store_keys():
+    """Refuse to retire what rows of the store open under, and what verifies their PINs."""
+    verifies = loaded.config.store is not None and key.usage in (Usage.V1, Usage.V2)
+    if not verifies and key.name not in loaded.store_keys():
         return
     from pinvault.bootstrap.reencrypt import rows_under  # SQL takes long to import
 
     rows = rows_under(loaded, key)
     if rows:
         told = " and ".join(f"{count:,} rows of {column}" for column, count in rows.items())
-        raise NotDone(f"{told} open under {key.id} alone: run pinvault reencrypt first")
+        first = "have these PINs set anew" if verifies else "run pinvault reencrypt first"
+        raise NotDone(f"{told} open under {key.id} alone: {first}")
 
 
 @click.command()

@@ -95,7 +95,7 @@ def attribute_options(command: F) -> F:
         day_option("--previous-until", "The last day on which the version before deciphers."),
         day_option("--valid-until", "The last day on which the key is valid."),
         click.option("--destroyable", is_flag=True, help="May be destroyed once it is retired."),
-        click.option("--jwa", help="RSA-OAEP or RSA-OAEP-256, for an RSA key that opens."),
+        click.option("--jwa", help="RSA-OAEP, RSA-OAEP-256 or RSA1_5, for an RSA key that opens."),
         click.option("--mode", type=_words(Mode), help="X9.143 mode of use."),
         click.option("--algorithm", type=_words(Algorithm), help="Algorithm and size."),
         click.option("--usage", type=_words(Usage), help="X9.143 key usage."),

@@ -1,0 +1,184 @@
+"""The edge's demonstration, as a new user runs it: every vendor's sample over HTTP, by curl."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pinvault.development.curl import CurlFailed, Request, ask
+
+ASSETS = Path(__file__).parents[1] / "assets" / "edge"
+PIN = re.compile(r"(?<![0-9A-Za-z])(1234|5678|7777)(?![0-9A-Za-z])")
+VENDORS = ["ConnectFi", "Marqeta", "Rapyd", "Interswitch", "HashDT"]
+STATUSES = {
+    "ConnectFi": [200, 200],
+    "Marqeta": [201, 204, 201, 200],
+    "Rapyd": [200, 200],
+    "Interswitch": [200, 200, 200],
+    "HashDT": [200, 200, 200],
+}
+METHODS = {
+    "ConnectFi": ["SetPin", "CheckPin"],
+    "Marqeta": ["IssueControlToken", "SetPin", "IssueControlToken", "RevealPin"],
+    "Rapyd": ["SetPin", "SetPin"],
+    "Interswitch": ["SetPin", "ChangePin", "ReissuePin"],
+    "HashDT": ["CreatePinSession"] * 3,
+}
+REVEALED = {"pin": "5678"}
+
+
+def demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pinvault.development", "demo", "--edge", *arguments],
+        env={**os.environ, "PINVAULT_DEV_DIR": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("edge-demo")
+
+
+@pytest.fixture(scope="module")
+def told(folder: Path) -> list[dict[str, Any]]:
+    done = demo(folder, "--json")
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
+def of(told: list[dict[str, Any]], vendor: str) -> list[dict[str, Any]]:
+    return [each for each in told if each["vendor"] == vendor]
+
+
+def texts(value: Any) -> Iterator[str]:
+    """All texts within; numbers are durations, and may look like anything."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from texts(each)
+
+
+def members(value: Any) -> Any:
+    """The names of an answer's members, all the way down."""
+    if isinstance(value, dict):
+        return {name: members(each) for name, each in value.items()}
+    return [members(each) for each in value] if isinstance(value, list) else None
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_every_sample_is_answered_as_documented(told: list[dict[str, Any]], vendor: str) -> None:
+    mine = of(told, vendor)
+    assert [each["status"] for each in mine] == STATUSES[vendor]
+    methods = [f"CardPinService.{name}" for name in METHODS[vendor]]
+    assert [each["audit"]["method"] for each in mine] == methods
+    assert {each["audit"]["caller"] for each in mine} == {"spiffe://pinvault.test/edge"}
+    assert {each["audit"]["outcome"] for each in mine} == {"OK"}
+    assert all(each["as_documented"] for each in mine)
+
+
+@pytest.mark.parametrize(
+    ("vendor", "number", "asset"),
+    [
+        ("ConnectFi", 0, "connectfi/set-pin"),
+        ("ConnectFi", 1, "connectfi/check-pin"),
+        ("Marqeta", 0, "marqeta/controltoken"),
+        ("Marqeta", 3, "marqeta/reveal"),
+        ("Interswitch", 0, "interswitch/change-pin"),
+        ("Interswitch", 1, "interswitch/change-pin"),
+        ("Interswitch", 2, "interswitch/reissue-pin"),
+        ("HashDT", 0, "hashdt/setpin"),
+        ("HashDT", 1, "hashdt/resetpin"),
+        ("HashDT", 2, "hashdt/changepin"),
+    ],
+)
+def test_answers_have_the_members_of_the_vendor_s(
+    told: list[dict[str, Any]], vendor: str, number: int, asset: str
+) -> None:
+    answer = json.loads(of(told, vendor)[number]["answer"])
+    documented = json.loads((ASSETS / f"{asset}.response.json").read_bytes())
+    assert members(answer) == members(documented)
+
+
+def test_what_is_shown_is_curl_and_a_sample(told: list[dict[str, Any]]) -> None:
+    for each in told:
+        words = shlex.split(each["command"].replace("\\\n", ""))
+        assert words[:2] == ["curl", "-sS"]
+    first = shlex.split(of(told, "ConnectFi")[0]["command"].replace("\\\n", ""))
+    sample = (ASSETS / "connectfi/set-pin.request.json").read_text().strip()
+    assert first[first.index("-d") + 1] == sample
+
+
+def test_no_pin_is_seen_but_the_samples_and_the_revealed_one(told: list[dict[str, Any]]) -> None:
+    (revealed,) = (each for each in told if each["audit"]["method"].endswith(".RevealPin"))
+    assert json.loads(revealed["answer"]) == REVEALED
+    for each in told:
+        answer = {} if each is revealed else json.loads(each["answer"] or "{}")
+        for text in (*texts(answer), *texts(each["audit"]), each["title"]):
+            assert not PIN.search(text)
+    shown = [bool(PIN.search(each["command"])) for each in told]
+    assert shown == [True, True, False, True, False, False, True, True, *[False] * 6]
+
+
+def test_people_are_told_the_same_story_from_its_beginning(
+    folder: Path, told: list[dict[str, Any]]
+) -> None:
+    done = demo(folder)
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    assert f"{len(told)} of {len(told)} answers are as documented." in done.stdout
+    for each in told:
+        assert f"{each['vendor']}: {each['title']}\n" in done.stdout
+    assert done.stdout.count("curl -sS") == len(told)
+    assert done.stdout.count('"outcome": "OK"') == len(told)
+    assert len(re.findall('"(1234|5678|7777)"', done.stdout)) == 6
+
+
+def test_without_an_answer_there_is_a_reason() -> None:
+    with pytest.raises(CurlFailed, match="localhost"):
+        ask(Request(method="GET", url="http://localhost:1/"))
+
+
+def test_what_stays_up_can_be_called_as_it_says(folder: Path) -> None:
+    """`./dev run`, on any ports: every command that it prints is answered, by a shell."""
+    ports = ("--port", "--admin-port", "--edge-port", "--edge-issuers-port", "--edge-admin-port")
+    options = [word for name in (*ports, "--shop-port") for word in (name, "0")]
+    running = subprocess.Popen(
+        [sys.executable, "-m", "pinvault.development", "run", *options],
+        env={**os.environ, "PINVAULT_DEV_DIR": str(folder)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert running.stdout is not None
+    said = "".join(iter(running.stdout.readline, "Stop with Ctrl-C.\n"))
+    try:
+        (shop,) = re.findall(r"^http://localhost:[0-9]+/$", said, re.MULTILINE)
+        assert ask(Request(method="GET", url=shop)).status == 200
+        commands = said.rpartition("vendors' clients does:\n\n")[2]
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", commands.replace("\n# ", "\necho\n# ")],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        answers = [json.loads(line) for line in done.stdout.splitlines() if line]
+    finally:
+        running.terminate()
+        assert running.wait(60) == 0
+    connectfi, marqeta, rapyd, interswitch, hashdt = answers
+    assert (connectfi["code"], list(marqeta)) == ("0", ["control_token"])
+    assert (rapyd["status"]["status"], interswitch["code"]) == ("SUCCESS", "00")
+    assert hashdt["status"] == "Success"
