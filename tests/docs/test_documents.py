@@ -41,7 +41,7 @@ def blocks(repository: Path, document: str = "README.md") -> list[tuple[str, str
 def program(repository: Path, document: str, kind: str) -> str:
     """What a document shows in one language, read from top to bottom."""
     shown = [text for found, text in blocks(repository, document) if found == kind]
-    # tests/e2e/test_demo.py runs the demonstration.
+    # tests/e2e/test_demo.py and test_edge_demo.py run the demonstrations.
     return "\n".join(text for text in shown if not text.startswith("./dev demo"))
 
 

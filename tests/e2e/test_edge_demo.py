@@ -1,5 +1,6 @@
 """The edge's demonstration, as a new user runs it: every vendor's sample over HTTP, by curl."""
 
+import io
 import json
 import os
 import re
@@ -7,12 +8,15 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from pinvault.development.curl import CurlFailed, Request, ask
+from pinvault.development.edge_demo import Told, is_like, tell, tell_end
 
 ASSETS = Path(__file__).parents[1] / "assets" / "edge"
 PIN = re.compile(r"(?<![0-9A-Za-z])(1234|5678|7777)(?![0-9A-Za-z])")
@@ -132,17 +136,35 @@ def test_no_pin_is_seen_but_the_samples_and_the_revealed_one(told: list[dict[str
     assert shown == [True, True, False, True, False, False, True, True, *[False] * 6]
 
 
-def test_people_are_told_the_same_story_from_its_beginning(
-    folder: Path, told: list[dict[str, Any]]
-) -> None:
-    done = demo(folder)
-    assert done.returncode == 0, (done.stdout, done.stderr)
-    assert f"{len(told)} of {len(told)} answers are as documented." in done.stdout
-    for each in told:
-        assert f"{each['vendor']}: {each['title']}\n" in done.stdout
-    assert done.stdout.count("curl -sS") == len(told)
-    assert done.stdout.count('"outcome": "OK"') == len(told)
-    assert len(re.findall('"(1234|5678|7777)"', done.stdout)) == 6
+def test_people_are_told_the_same_story(told: list[dict[str, Any]]) -> None:
+    said = io.StringIO()
+    console = Console(file=said, highlight=False, soft_wrap=True)
+    whole = [Told(**each) for each in told]
+    for each in whole:
+        tell(console, each)
+        for part in (f"{each.vendor}: {each.title}", each.command, str(each.status), each.answer):
+            assert part in said.getvalue()
+    tell_end(console, whole)
+    assert said.getvalue().endswith("\n14 of 14 answers are as documented.\n")
+    assert len(re.findall('"(1234|5678|7777)"', said.getvalue())) == 6
+    tell(console, replace(whole[0], as_documented=False))
+    assert said.getvalue().endswith("NOT AS DOCUMENTED\n")
+
+
+@pytest.mark.parametrize(
+    ("found", "documented"),
+    [
+        ({"code": "00", "more": 1}, {"code": "00"}),
+        ({}, {"code": "00"}),
+        ({"code": "01"}, {"code": "00"}),
+        ({"id": "ci_g"}, {"id": re.compile("ci_[0-9a-f]")}),
+        ({"data": [{}, {}]}, {"data": [{}]}),
+        ({"at": "1"}, {"at": int}),
+        ([], {}),
+    ],
+)
+def test_what_is_not_as_documented_is_found(found: Any, documented: Any) -> None:
+    assert not is_like(found, documented)
 
 
 def test_without_an_answer_there_is_a_reason() -> None:
@@ -150,35 +172,40 @@ def test_without_an_answer_there_is_a_reason() -> None:
         ask(Request(method="GET", url="http://localhost:1/"))
 
 
-def test_what_stays_up_can_be_called_as_it_says(folder: Path) -> None:
+def test_what_stays_up_can_be_called_as_it_says(folder: Path, told: list[dict[str, Any]]) -> None:
     """`./dev run`, on any ports: every command that it prints is answered, by a shell."""
+    assert told
+    (folder / "run").symlink_to("demo")  # keys, certificates and cards are there already
     ports = ("--port", "--admin-port", "--edge-port", "--edge-issuers-port", "--edge-admin-port")
     options = [word for name in (*ports, "--shop-port") for word in (name, "0")]
-    running = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "pinvault.development", "run", *options],
         env={**os.environ, "PINVAULT_DEV_DIR": str(folder)},
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
         text=True,
-    )
-    assert running.stdout is not None
-    said = "".join(iter(running.stdout.readline, "Stop with Ctrl-C.\n"))
-    try:
-        (shop,) = re.findall(r"^http://localhost:[0-9]+/$", said, re.MULTILINE)
-        assert ask(Request(method="GET", url=shop)).status == 200
-        commands = said.rpartition("vendors' clients does:\n\n")[2]
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", commands.replace("\n# ", "\necho\n# ")],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        )
-        answers = [json.loads(line) for line in done.stdout.splitlines() if line]
-    finally:
-        running.terminate()
-        assert running.wait(60) == 0
-    connectfi, marqeta, rapyd, interswitch, hashdt = answers
+    ) as running:
+        try:
+            assert running.stdout is not None
+            said = "".join(iter(running.stdout.readline, "Stop with Ctrl-C.\n"))
+            connectfi, marqeta, rapyd, interswitch, hashdt = answers(said)
+        finally:
+            running.terminate()
+            assert running.wait(60) == 0
     assert (connectfi["code"], list(marqeta)) == ("0", ["control_token"])
     assert (rapyd["status"]["status"], interswitch["code"]) == ("SUCCESS", "00")
     assert hashdt["status"] == "Success"
+
+
+def answers(said: str) -> list[Any]:
+    """Look at the shop, and run the commands that were printed; what they say, one by one."""
+    (shop,) = re.findall(r"^http://localhost:[0-9]+/$", said, re.MULTILINE)
+    assert ask(Request(method="GET", url=shop)).status == 200
+    commands = said.rpartition("vendors' clients does:\n\n")[2]
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", commands.replace("\n# ", "\necho\n# ")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return [json.loads(line) for line in done.stdout.splitlines() if line]

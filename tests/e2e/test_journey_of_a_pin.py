@@ -128,7 +128,7 @@ def test_callers_see_the_keys_that_they_may_use_and_their_check_values(
     with server.connect() as vault:
         keys = {key.name: key.check_value for key in vault.list_keys()}
     assert set(keys) == {
-        *("pin-seal", "interswitch-pin"),
+        *("pin-seal", "interswitch-pin", "interswitch-seal"),
         *("zpk-terminal", "zpk-switch", "zpk-terminal-aes", "zpk-switch-aes"),
         *("pin-wrap", "pin-agree", "phone-agree", "bdk-terminal", "pvk-visa", "pvk-ibm"),
     }

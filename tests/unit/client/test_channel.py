@@ -1,6 +1,9 @@
 """Calls are repeated only when they may be, only while the server is away, within one deadline."""
 
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -86,3 +89,27 @@ def test_all_of_them_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_there_is_no_client_without_a_channel() -> None:
     with pytest.raises(ValueError, match="at least one"):
         open_channel("localhost:1", ca=b"", certificate=b"", private_key=b"", channels=0)
+
+
+# --- files and errors
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_file_is_named_by_a_path_or_a_text(kind: Callable[[Path], Any], tmp_path: Path) -> None:
+    pem = tmp_path / "a.pem"
+    pem.write_bytes(b"not read here")
+    file = kind(pem)
+    open_channel("localhost:1", ca=file, certificate=file, private_key=file).close()
+
+
+def test_an_error_tells_the_field_the_wait_and_the_call() -> None:
+    error = PinvaultError(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "PAN_RATE_EXCEEDED",
+        "The rate is used up.",
+        "call-1",
+        {"pan": "a rule"},
+        1.5,
+    )
+    told = "PAN_RATE_EXCEEDED: The rate is used up; pan: a rule; retry after 1.5 s; call id call-1"
+    assert str(error) == told

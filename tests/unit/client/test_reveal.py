@@ -13,7 +13,7 @@ from pinvault.client import KeyUse, NotRevealed, RevealedPin, RevealKey
 
 CARD_ID, OTHER_CARD = "card_" + "g" * 26, "card_" + "h" * 26
 PIN = "4831"
-SOON = int(time.time()) + 60
+SOON = int(time.time()) + 86_400
 
 
 def text(data: bytes) -> str:
