@@ -253,6 +253,38 @@ def test_the_load_balancer_is_needed_by_the_tests_alone(dev: ModuleType) -> None
     assert [name for name, verb in dev.VERBS.items() if dev.haproxy in verb.needs] == ["test"]
 
 
+def test_the_browser_is_needed_by_the_tests_alone(dev: ModuleType) -> None:
+    assert [name for name, verb in dev.VERBS.items() if dev.chromium in verb.needs] == ["test"]
+
+
+def test_a_browser_that_was_unpacked_is_told_with_its_libraries_and_fonts(
+    dev: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thing = dev.Native("thing", ("usr/lib/thing/thing",), (), (), "")
+    monkeypatch.setattr(dev, "CHROMIUM", thing)
+    monkeypatch.delenv("PINVAULT_CHROMIUM", raising=False)
+    assert "PINVAULT_CHROMIUM" not in dev.environment()
+    root = dev.DEV / "debian" / "thing"
+    browser = root / "usr" / "lib" / "thing" / "thing"
+    fonts, libraries = root / "usr" / "share" / "fonts", root / "lib" / "some-linux-gnu"
+    for folder in (browser.parent, fonts, libraries):
+        folder.mkdir(parents=True)
+    browser.touch(mode=0o755)
+    dev.chromium()
+    told = dev.environment()
+    assert told["PINVAULT_CHROMIUM"] == str(browser)
+    assert f"<dir>{fonts}</dir>" in Path(told["FONTCONFIG_FILE"]).read_text()
+    assert str(libraries) in told["LD_LIBRARY_PATH"].split(":")
+
+
+def test_a_browser_that_is_named_must_be_there(
+    dev: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PINVAULT_CHROMIUM", "/nowhere/chromium")
+    with pytest.raises(dev.DevError, match="PINVAULT_CHROMIUM names no file"):
+        dev.chromium()
+
+
 def test_a_compiler_is_told_of_unpacked_headers(dev: ModuleType) -> None:
     assert "CPATH" not in dev.environment()
     headers = dev.DEV / "debian" / "gcc" / "usr" / "include"

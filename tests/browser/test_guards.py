@@ -1,0 +1,138 @@
+"""Who gets nothing from the page: strangers, thieves of an address or a secret, other sites."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.browser.site import (
+    NEIGHBOUR,
+    NEW,
+    OTHER,
+    SHOP,
+    STRANGER,
+    Site,
+    Visit,
+    Watch,
+    is_in,
+    send,
+)
+
+
+@pytest.fixture
+def client(site: Site) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=site.origin, headers={"origin": site.origin}) as opened:
+        yield opened
+
+
+def told(answer: httpx.Response) -> tuple[int, str]:
+    assert answer.headers["cache-control"] == "no-store"
+    return answer.status_code, answer.json().get("error", "")
+
+
+def opening(visit: Visit) -> dict[str, str]:
+    return {"session_id": visit.session_id, "secret": visit.secret}
+
+
+def submitting(visit: Visit, page_secret: str, *, pin: str = NEW) -> dict[str, Any]:
+    sealed = visit.vault.seal(pin, card=visit.card.card_id, profile="sealed-card")
+    new = sealed.ciphertext.decode()
+    return {"session_id": visit.session_id, "page_secret": page_secret, "new": new}
+
+
+def test_another_site_cannot_embed_the_page(site: Site) -> None:
+    visit = site.visit("SET")
+    with site.page() as page:
+        watch = Watch(page)
+        frame = site.mount(page, visit.url, at=STRANGER)
+        page.wait_for_timeout(500)
+        assert not frame.url.startswith(site.origin)
+        assert any("frame-ancestors" in said for said in watch.console)
+        assert not watch.asked("/pin/open")
+        assert watch.heard() == []
+
+
+def test_a_site_that_may_embed_the_page_gets_no_other_s_session(site: Site) -> None:
+    visit = site.visit("SET")
+    with site.page() as page:
+        watch = Watch(page)
+        frame = site.mount(page, visit.url, at=NEIGHBOUR)
+        is_in(frame, "closed")
+        assert not frame.locator("#new").is_visible()
+        assert watch.heard() == []
+
+
+def test_an_address_opens_once(site: Site, client: httpx.Client) -> None:
+    visit = site.visit("SET")
+    with site.page() as page:
+        site.open(page, visit)
+        assert told(client.post("/pin/open", json=opening(visit))) == (410, "used")
+    with site.page() as page:
+        frame = site.mount(page, visit.url)
+        is_in(frame, "used")
+        page.wait_for_function("window.ended")
+        assert page.evaluate("window.ended") == {"outcome": "failed", "reason": "used"}
+
+
+def test_a_page_secret_is_good_for_one_pin(site: Site, client: httpx.Client) -> None:
+    visit, other = site.visit("SET"), site.visit("SET")
+    with site.page() as page:
+        watch = Watch(page)
+        send(frame := site.open(page, visit))
+        is_in(frame, "done")
+        (sent,) = watch.asked("/pin/submit")
+    body = json.loads(sent.post_data or "")
+    assert told(client.post("/pin/submit", json=body)) == (410, "used")
+    again = submitting(visit, body["page_secret"], pin=OTHER)
+    assert told(client.post("/pin/submit", json=again)) == (410, "used")
+    assert visit.has(NEW)
+    # Neither the secret nor the envelope is good in another session.
+    page_secret = client.post("/pin/open", json=opening(other)).json()["page_secret"]
+    stolen = submitting(other, body["page_secret"])
+    assert told(client.post("/pin/submit", json=stolen)) == (410, "used")
+    replayed = {**body, "session_id": other.session_id, "page_secret": page_secret}
+    assert told(client.post("/pin/submit", json=replayed))[1] == "unavailable"
+    assert site.vault.cards.get(other.card.card_id).pin is None
+
+
+@pytest.mark.parametrize("origin", [SHOP, STRANGER, "null", None])
+def test_only_the_page_s_own_origin_may_call(site: Site, origin: str | None) -> None:
+    visit = site.visit("SET")
+    headers = {} if origin is None else {"origin": origin}
+    for path, body in (
+        ("/pin/open", opening(visit)),
+        ("/pin/submit", submitting(visit, visit.secret)),
+    ):
+        answer = httpx.post(f"{site.origin}{path}", json=body, headers=headers)
+        assert told(answer) == (400 if origin is None else 403, "unavailable")
+        assert "access-control-allow-origin" not in answer.headers
+
+
+def test_a_form_of_another_page_cannot_call(site: Site, client: httpx.Client) -> None:
+    text = json.dumps(opening(site.visit("SET")))
+    for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
+        answer = client.post("/pin/open", content=text, headers={"content-type": kind})
+        assert told(answer) == (400, "unavailable")
+
+
+def test_a_shop_s_script_can_read_nothing_of_the_page(site: Site) -> None:
+    visit = site.visit("SET")
+    reach = """async ([origin, body]) => {
+      const tries = [
+        () => document.querySelector("iframe").contentDocument.title,
+        () => document.querySelector("iframe").contentWindow.document.title,
+        async () => (await fetch(origin + "/jwks.json")).text(),
+        async () => (await fetch(origin + "/pin/credit/set")).text(),
+        async () => (await fetch(origin + "/pin/open", { method: "POST", body })).text(),
+      ];
+      const found = [];
+      for (const one of tries) try { found.push(await one()) } catch (e) { found.push(e.name) }
+      return found;
+    }"""
+    with site.page() as page:
+        site.open(page, visit)
+        body = json.dumps(opening(site.visit("SET")))
+        found = page.evaluate(reach, [site.origin, body])
+    assert found == ["TypeError", "SecurityError", "TypeError", "TypeError", "TypeError"]
