@@ -71,9 +71,9 @@ class Told:
         self.ready = fault is None
         self._metrics.store(self.ready)
         if fault is not None and not self._was_away:
-            self._log.warning("store away", problem=fault.problem, code=fault.code)
+            self._log.warning("store away", why=fault.problem, remedy=fault.remedy, code=fault.code)
         if fault is None and self._was_away:
-            self._log.info("store back")
+            self._log.info("store is back")
         self._was_away = fault is not None
 
     def settled(self, message: StoredMessage, outcome: Outcome, state: str) -> None:

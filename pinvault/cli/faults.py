@@ -1,5 +1,7 @@
 """Says what is wrong, where, and what to do, of every error that can be foreseen."""
 
+from typing import Final
+
 from hsm.errors import HsmError, InspectionFailed
 from pinvault.audit.errors import AuditError
 from pinvault.bootstrap import StartRefused
@@ -15,6 +17,11 @@ FORESEEN = (
     *(ConfigError, PlanError, HsmError, AuditError, TableError, StoreError, StartRefused),
     *(PinvaultError, SealingKeyChanged, NotRevealed, EdgeError),
 )
+
+UNREACHED: Final = (
+    "see that the server is there, and that the certificates of both sides are in order"
+)
+"""What to do where there was no answer of pinvault's."""
 
 
 def told(error: Exception) -> str | None:
@@ -48,5 +55,9 @@ def _system(error: OSError) -> str:
 def _own(error: Exception) -> str:
     path, remedy = getattr(error, "path", None), getattr(error, "remedy", "")
     text = str(error)
+    if isinstance(error, StoreError) and error.code:
+        text = f"{text} ({error.code})"  # what a report needs; nothing else of the driver's is kept
+    if isinstance(error, PinvaultError) and not error.reason and error.code.name == "UNAVAILABLE":
+        remedy = UNREACHED
     where = f"{path}: " if path is not None and str(path) not in text else ""
     return where + text + (f": {remedy}" if remedy and remedy not in text else "")

@@ -120,7 +120,8 @@ def reencrypt(
         if missing:
             raise NotDone("production mode refuses to touch keys: " + "; ".join(missing))
         tallies, outcome = _recorded(job, Way(way or Way.MOVE), stop)
-    show("Re-encryption", TITLES, [tally.row() for tally in tallies], as_json=as_json)
+    title = f"Re-encryption: {way}" if way else "Re-encryption"
+    show(title, TITLES, [tally.row() for tally in tallies], as_json=as_json)
     if outcome != "OK":
         click.echo(f"pinvault: {ADVICE[outcome]}", err=True)
     context.exit(EXIT_CODES[outcome])

@@ -20,6 +20,12 @@ from pinvault.store.outbox import State, StoredMessage
 
 FAILED = 1
 PAGE = 500
+ADVICE = {
+    "address-forbidden": ": name its network in private_networks, if it is yours",
+    "connect": ": see that the receiver listens there, and that this host may reach it",
+    "name-unknown": ": see that the name in its url resolves on this host",
+    "tls": ": see that ca_file, or the system's authorities, vouch for it and for the name in its url",
+}
 COLUMNS = ("ID", "Endpoint", "Type", "Card", "Created", "Attempts", "State", "At")
 
 
@@ -76,7 +82,7 @@ def resend(
     click.echo(f"{sum(sent.values())} will be sent again")
     refused = [each for each, was_dead in sent.items() if not was_dead]
     for each in () if all_dead else refused:
-        click.echo(f"{each}: is not dead: see pinvault webhook show", err=True)
+        click.echo(f"{each}: is not dead, or not there: see pinvault webhook show", err=True)
     if refused and not all_dead:
         context.exit(FAILED)
 
@@ -93,7 +99,7 @@ def test(context: click.Context, config_file: Path, name: str) -> None:
         raise click.UsageError(f"there is no [webhooks.{name}]")
     sent = loaded.webhooks()[name].test_body(at=time.time())
     outcome = asyncio.run(known[name].deliver(f"test_{uuid.uuid4()}", sent))
-    click.echo(f"{name}: {outcome.verdict.value}: {outcome.cause}")
+    click.echo(f"{name}: {outcome.verdict.value}: {outcome.cause}{ADVICE.get(outcome.cause, '')}")
     if outcome.verdict is not Verdict.DELIVERED:
         context.exit(FAILED)
 

@@ -38,12 +38,12 @@ Reply = TypeVar("Reply")
 def open_channel(
     target: str,
     *,
-    ca: Path | bytes,
-    certificate: Path | bytes,
-    private_key: Path | bytes,
+    ca: Path | str | bytes,
+    certificate: Path | str | bytes,
+    private_key: Path | str | bytes,
     channels: int = 1,
 ) -> grpc.Channel:
-    """Open a channel to `host:port` with mTLS, or several as one; PEM as bytes or files."""
+    """Open a channel to `host:port` with mTLS, or several as one; PEM as bytes or a path."""
     if channels < 1:
         raise ValueError("there is at least one channel")
     credentials = grpc.ssl_channel_credentials(_pem(ca), _pem(private_key), _pem(certificate))
@@ -113,5 +113,5 @@ class Connection:
         self.channel.close()
 
 
-def _pem(source: Path | bytes) -> bytes:
-    return source if isinstance(source, bytes) else source.read_bytes()
+def _pem(source: Path | str | bytes) -> bytes:
+    return source if isinstance(source, bytes) else Path(source).read_bytes()

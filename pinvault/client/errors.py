@@ -34,8 +34,9 @@ class PinvaultError(Exception):
         return type(self), (*fields, self.retry_after_s)
 
     def __str__(self) -> str:
-        parts = [self.reason or self.code.name, self.text]
+        parts = [f"{self.reason or self.code.name}: {self.text.removesuffix('.')}"]
         parts += [f"{name}: {rule}" for name, rule in self.violations.items() if rule != self.text]
+        parts += [f"retry after {self.retry_after_s:g} s"] if self.retry_after_s is not None else []
         parts += [f"call id {self.call_id}"] if self.call_id else []
         return "; ".join(parts)
 

@@ -55,16 +55,16 @@ from pinvault.v1 import pin_block_pb2 as pb
 def connect(
     target: str,
     *,
-    ca: Path | bytes,
-    certificate: Path | bytes,
-    private_key: Path | bytes,
+    ca: Path | str | bytes,
+    certificate: Path | str | bytes,
+    private_key: Path | str | bytes,
     sealing_profile: str = "sealed-pin",
     sealing_key: str = "pin-seal",
     thumbprints: Collection[str] = (),
     timeout_s: float = TIMEOUT_S,
     channels: int = 1,
 ) -> "Vault":
-    """Connect to `host:port` with mTLS; PEM as bytes or files.
+    """Connect to `host:port` with mTLS; PEM as bytes, or the path of a file.
 
     `sealing_profile` and `sealing_key` name the server's incoming profile and its key.
     `thumbprints` (RFC 7638, base64url) pin that key: get them from the operator, the next

@@ -25,7 +25,7 @@ from pinvault.store.place import SQLITE, read_address
 T = TypeVar("T")
 
 CONNECTIONS: Final = 8
-"""As many as the server has threads: each holds one at a time."""
+"""A call holds one at a time, for its transactions alone; more calls than these wait for one."""
 WAIT_S: Final = 5.0
 """Seconds that a call may wait for any one thing: what a caller's deadline has room for."""
 _FIRST_PAUSE_S: Final = 0.005

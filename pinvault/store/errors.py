@@ -89,7 +89,7 @@ def told(error: SQLAlchemyError, *, committing: bool) -> StoreError:
         )
     return StoreUnavailable(
         "the store is away or too slow",
-        remedy="see that the database runs, is reachable and has room; work resumes by itself",
+        remedy="see that the database runs, is reachable and has room; servers go on by themselves",
         code=code,
         in_doubt=committing,
     )
