@@ -24,7 +24,7 @@ ADVICE = {
     "address-forbidden": ": name its network in private_networks, if it is yours",
     "connect": ": see that the receiver listens there, and that this host may reach it",
     "name-unknown": ": see that the name in its url resolves on this host",
-    "tls": ": see that ca_file, or the system's authorities, vouch for it and for the name in its url",
+    "tls": ": see that ca_file vouches for its certificate, and that its url has the name in it",
 }
 COLUMNS = ("ID", "Endpoint", "Type", "Card", "Created", "Attempts", "State", "At")
 

@@ -160,6 +160,7 @@ public_url = "http://localhost:{public_port}"
 _PAGE = """
 [hosted.programs.{program}]
 origins = ["http://localhost:8080"]
+pin_length = {{ minimum = 4, maximum = {longest} }}
 """
 _DIALECT = """
 [dialects.{vendor.kind}]
@@ -190,7 +191,10 @@ def write(environment: Environment, *, server_port: int, ports: Ports, page: boo
     text += _PUBLIC.format(public_port=ports.public)
     if page:
         text += _HOSTED.format(public_port=ports.public)
-        text += "".join(_PAGE.format(program=program) for program in PROGRAMS)
+        lengths = {"credit": 12}  # as the server's configuration has them
+        text += "".join(
+            _PAGE.format(program=program, longest=lengths.get(program, 4)) for program in PROGRAMS
+        )
     for vendor in vendors:
         text += _DIALECT.format(vendor=vendor)
         _write_secret(folder / f"{vendor.kind}.toml", _credentials(vendor))

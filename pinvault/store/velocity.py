@@ -38,7 +38,8 @@ def count_use(
 ) -> int | None:
     """Count a use and give how many there were in the window; None, uncounted, after `limit`.
 
-    `subject` is a card's id or a hash, at most 64 bytes; a window that begins now ends at `ends_at`.
+    `subject` is a card's id or a hash, at most 64 bytes; a window that begins now ends at
+    `ends_at`.
     """
     row = {"scope": scope, "subject": subject, "uses": 1, "ends_at": ends_at}
     uses: int | None = db.scalar(_COUNT, row | {"limit": limit, "now": now})

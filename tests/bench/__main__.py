@@ -18,6 +18,7 @@ from tests.bench import (
     batch,
     check_pin,
     control_token,
+    edge,
     encrypt_pin,
     lane,
     reencrypt,
@@ -41,6 +42,7 @@ BENCHMARKS: dict[str, Callable[[Environment], list[Table]]] = {
     "check-pin": check_pin.run,
     "control-token": control_token.run,
     "reencrypt": reencrypt.run,
+    "edge": edge.run,
 }
 
 PIPED_WIDTH = 120
