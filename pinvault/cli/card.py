@@ -181,6 +181,16 @@ def token(line: Line, *, card: CardSelector, kind: TokenType, as_json: bool) -> 
 
 
 @card.command()
+@json_option
+@click.pass_obj
+def token_use(line: Line, *, as_json: bool) -> None:
+    """Tell what a control token is good for, which stays good; the token is asked for."""
+    found = line.vault.cards.get_control_token(_asked("Control token"))
+    row = (found.card_id, found.kind, found.expires_at.isoformat())
+    show("Control token", ("Card", "Type", "Until"), [row], as_json=as_json)
+
+
+@card.command()
 @card_argument
 @token_option
 @json_option
@@ -223,6 +233,19 @@ def reset_pin(line: Line, *, card: CardSelector, as_json: bool) -> None:
     new_pin = line.seal(_asked("New PIN", twice=True), card_id)
     placed = line.vault.cards.reset_pin(card_id, new_pin=new_pin)
     _placed("The PIN is reset", placed, as_json=as_json)
+
+
+@card.command()
+@card_argument
+@click.option("--profile", required=True, help="The outgoing profile of who gets the PIN.")
+@json_option
+@click.pass_obj
+def reissue_pin(line: Line, *, card: CardSelector, profile: str, as_json: bool) -> None:
+    """Have a new PIN drawn and kept, and show the envelope of it for a partner."""
+    made = line.vault.cards.reissue_pin(card, profile=profile)
+    key = f"{made.target_key.name}/{made.target_key.version}"
+    row = (made.card_id, made.set_at.isoformat(), key, made.envelope)
+    show("The PIN is new", ("Card", "Set at", "Sealed under", "Envelope"), [row], as_json=as_json)
 
 
 @card.command()

@@ -513,6 +513,8 @@ def test_the_life_of_a_card_on_the_command_line(shell: Shell) -> None:
     shell.good("change-pin", card_id, typed=f"{PIN}\n{NEW}\n")
 
     [token] = json.loads(shell.good("token", card_id, "set_pin", "--json"))
+    [use] = json.loads(shell.good("token-use", "--json", typed=f"{token['token']}\n"))
+    assert (use["card"], use["type"], use["until"]) == (card_id, "SET_PIN", token["until"])
     shell.good("set-pin", card_id, "--token", typed=f"{token['token']}\n{OTHER}\n")
     reveal = ("reveal-pin", card_id, "--verified-by", "login")
     assert shell.good(*reveal, "--to-stdout") == f"{OTHER}\n"

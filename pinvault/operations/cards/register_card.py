@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pinvault.model.call import Call
 from pinvault.model.cards import ID_RANDOM_BYTES, CardStatus, card_id, owner
 from pinvault.model.errors import Reason, Refusal
-from pinvault.model.keys import Usage
+from pinvault.model.keys import Key, Usage
 from pinvault.model.pan import Pan
 from pinvault.operations.cards import kept
 from pinvault.operations.cards.answers import CardView
@@ -51,28 +51,15 @@ class RegisterCard:
         if once.has_id:
             desk.write(once.begin)
         with once.released():
-            now = desk.micros()
-            drawn = desk.zone.random(ID_RANDOM_BYTES, call.deadline)
-            new_id = card_id(now_ms=now // 1000, drawn=drawn)
-            sealed = desk.zone.seal_pan(
+            card = self._card(
+                call,
                 pan,
-                owner=owner(new_id, program, external_id),
-                key=key,
-                deadline=call.deadline,
-            )
-            card = Card(
-                id=new_id,
+                key,
                 program=program,
                 external_id=external_id,
-                pan_index=desk.index.of(pan),
-                pan_cipher=sealed,
-                pan_key=key.id,
-                last_four=pan.digits()[-4:],
                 sequence_number=sequence_number or NO_SEQUENCE_NUMBER,
                 expiry=expiry,
                 status=status.value,
-                created_at=now,
-                changed_at=now,
             )
             call.notes.opened_by(key)
             view = CardView.of(card, None, its_program)
@@ -80,8 +67,31 @@ class RegisterCard:
             def end(db: Connection) -> CardView:
                 if not cards.insert_card(db, card):
                     raise Refusal(Reason.CARD_ALREADY_EXISTS)
-                call.notes.card = new_id
+                call.notes.card = card.id
                 once.finish(db, view)
                 return view
 
             return desk.write(end)
+
+    def _card(
+        self, call: Call, pan: Pan, key: Key, *, program: str, external_id: str | None, **facts: str
+    ) -> Card:
+        """Draw the card's id and seal its PAN for it."""
+        desk, now = self.desk, self.desk.micros()
+        drawn = desk.zone.random(ID_RANDOM_BYTES, call.deadline)
+        new_id = card_id(now_ms=now // 1000, drawn=drawn)
+        sealed = desk.zone.seal_pan(
+            pan, owner=owner(new_id, program, external_id), key=key, deadline=call.deadline
+        )
+        return Card(
+            id=new_id,
+            program=program,
+            external_id=external_id,
+            pan_index=desk.index.of(pan),
+            pan_cipher=sealed,
+            pan_key=key.id,
+            last_four=pan.digits()[-4:],
+            created_at=now,
+            changed_at=now,
+            **facts,
+        )
