@@ -112,7 +112,10 @@ def _config(loaded: Loaded, app: Starlette, tls: Tls | None) -> Config:
 
 def _bound(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    bound = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    # What is accepted here inherits it. Else the body of an answer waits for its head to be seen.
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return bound
 
 
 async def _serve(servers: list[_Listening], log: Log) -> None:
