@@ -28,6 +28,7 @@ done < <(env -0)
 machine() { # machine NAME: a new one, with a clone owned by uid 1000 if NAME is "user"
   cp -a "$base" "$scratch/$1"
   cp /etc/resolv.conf "$scratch/$1/etc/"
+  printf '127.0.0.1 localhost\n::1 localhost\n' >"$scratch/$1/etc/hosts" # an installer's work, not debootstrap's
   cp -L /etc/ssl/certs/ca-certificates.crt "$scratch/$1/etc/ssl/certs/"
   rm -rf "$scratch/$1"/var/lib/apt/lists/* # the harder case, as in container images
   git clone --quiet "$repository" "$scratch/$1/srv/pinvault"
