@@ -21,7 +21,7 @@ BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 DOCUMENTS = (
     *("README.md", "SECURITY.md", "docs/cards.md"),
     *("docs/audit-log.md", "docs/ceremony.md", "docs/changelog.md", "docs/errors.md"),
-    *("docs/deployment.md", "docs/hosted-page.md"),
+    *("docs/deployment.md", "docs/edge.md", "docs/hosted-page.md", "docs/store.md"),
     *("docs/journey.md", "docs/operations.md", "docs/py-hsm.md", "docs/recovery.md"),
     *("docs/threat-model.md", "docs/tokens.md", "docs/verbs.md", "docs/webhooks.md"),
 )
