@@ -41,7 +41,7 @@ class Quiet:
 
 address, port, secret = sys.argv[1:]
 endpoint = Endpoint(
-    name="core", target=read_url(f"http://localhost:{port}/"), secret_files=(Path(secret),),
+    name="core", target=read_url(f"http://127.0.0.1:{port}/"), secret_files=(Path(secret),),
     programs=frozenset(), events=frozenset(), private=(read_network("127.0.0.0/8"),),
 )
 deliveries = Deliveries(
@@ -319,7 +319,7 @@ def test_a_receiver_that_recovers_gets_its_message(store: Store, tmp_path: Path)
     with Receiver(answers) as receiver:
         endpoint = Endpoint(
             name="core",
-            target=read_url(f"http://localhost:{receiver.port}/"),
+            target=read_url(f"http://127.0.0.1:{receiver.port}/"),
             secret_files=(write_secret(tmp_path / "secret"),),
             programs=frozenset(),
             events=frozenset(),
