@@ -42,6 +42,14 @@ class EdgeReason(StrEnum):
     INTERNAL = "INTERNAL"
 
 
+_TOO_OFTEN: Final = (
+    EdgeReason.RATE_EXCEEDED,
+    *("CARD_RATE_EXCEEDED", "PAN_RATE_EXCEEDED", "CALLER_RATE_EXCEEDED"),
+)
+_AWAY: Final = (
+    *(EdgeReason.UNAVAILABLE, "DEADLINE_EXCEEDED", "HSM_UNAVAILABLE", "AUDIT_UNAVAILABLE"),
+    *("LIMITS_UNAVAILABLE", "STORE_UNAVAILABLE", "REQUEST_IN_PROGRESS"),
+)
 ALL_REASONS: Final = frozenset(REASONS | {reason.value for reason in EdgeReason})
 
 
@@ -96,6 +104,10 @@ class Arrived:
             raise Refused(EdgeReason.HEADER_MISSING, {"header": name})
         return value
 
+    def media_type(self) -> str:
+        """Give the type of the body in lower case, which there must be, without its parameters."""
+        return self.header("content-type").partition(";")[0].strip().lower()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
@@ -138,6 +150,11 @@ def total(own: Mapping[str, Code], *, default: Code) -> Mapping[str, Code]:
     if not own.keys() <= ALL_REASONS:
         raise ValueError("a code is given for a reason that there is not")
     return MappingProxyType({reason: own.get(reason, default) for reason in sorted(ALL_REASONS)})
+
+
+def later(*, too_often: Code, away: Code) -> dict[str, Code]:
+    """Give the codes of what may be done later: asked for too often, or by what is away now."""
+    return dict.fromkeys(_TOO_OFTEN, too_often) | dict.fromkeys(_AWAY, away)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ Rules:
 
 from typing import Final
 
-from pinvault.edge.dialect import Code, EdgeReason, total
+from pinvault.edge.dialect import Code, EdgeReason, later, total
 
 _UNAUTHORIZED: Final = Code(401, "unauthorized", "Authentication error")
 _FORBIDDEN: Final = Code(403, "forbidden", "Access denied")
@@ -33,18 +33,8 @@ CODES: Final = total(
         "PIN_WEAK": Code(400, "ibisPinNotAllowed", "PIN is not allowed"),
         EdgeReason.PIN_WRONG: Code(400, "ibisCheckPinMismatch", "PIN does not match"),
         "PIN_BLOCKED": Code(400, "ibisCheckPinCardLocked", "CheckPinCard method is locked"),
-        EdgeReason.RATE_EXCEEDED: _TOO_MANY,
-        "CARD_RATE_EXCEEDED": _TOO_MANY,
-        "PAN_RATE_EXCEEDED": _TOO_MANY,
-        "CALLER_RATE_EXCEEDED": _TOO_MANY,
-        EdgeReason.UNAVAILABLE: _UNAVAILABLE,
-        "DEADLINE_EXCEEDED": _UNAVAILABLE,
-        "HSM_UNAVAILABLE": _UNAVAILABLE,
-        "AUDIT_UNAVAILABLE": _UNAVAILABLE,
-        "LIMITS_UNAVAILABLE": _UNAVAILABLE,
-        "STORE_UNAVAILABLE": _UNAVAILABLE,
+        **later(too_often=_TOO_MANY, away=_UNAVAILABLE),
         "PIN_CHANGED_MEANWHILE": _UNAVAILABLE,
-        "REQUEST_IN_PROGRESS": _UNAVAILABLE,
     },
     default=_INTERNAL,
 )

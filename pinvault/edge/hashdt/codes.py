@@ -7,7 +7,7 @@ Rules:
 
 from typing import Final
 
-from pinvault.edge.dialect import Code, EdgeReason, total
+from pinvault.edge.dialect import Code, EdgeReason, later, total
 
 
 def _told(status: int, message: str) -> Code:
@@ -34,17 +34,7 @@ CODES: Final = total(
         "PIN_NOT_SET": _told(400, "PIN is not set."),
         "PIN_BLOCKED": _told(400, "PIN is blocked."),
         "REQUEST_ID_REUSED": _told(400, "Request id was used for another request."),
-        EdgeReason.RATE_EXCEEDED: _TOO_MANY,
-        "CARD_RATE_EXCEEDED": _TOO_MANY,
-        "PAN_RATE_EXCEEDED": _TOO_MANY,
-        "CALLER_RATE_EXCEEDED": _TOO_MANY,
-        EdgeReason.UNAVAILABLE: _UNAVAILABLE,
-        "DEADLINE_EXCEEDED": _UNAVAILABLE,
-        "HSM_UNAVAILABLE": _UNAVAILABLE,
-        "AUDIT_UNAVAILABLE": _UNAVAILABLE,
-        "LIMITS_UNAVAILABLE": _UNAVAILABLE,
-        "STORE_UNAVAILABLE": _UNAVAILABLE,
-        "REQUEST_IN_PROGRESS": _UNAVAILABLE,
+        **later(too_often=_TOO_MANY, away=_UNAVAILABLE),
     },
     default=_told(500, "Internal error."),
 )

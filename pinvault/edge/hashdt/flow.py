@@ -6,16 +6,14 @@ Rules:
 - A page is embedded by an origin that the program has.
 """
 
-import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from pinvault.client import ExternalId
 from pinvault.client.card_values import SessionAction
 from pinvault.edge import credentials, sections
 from pinvault.edge.bearer import CHALLENGE, bearer_token
+from pinvault.edge.card_ids import external_card
 from pinvault.edge.dialect import Answer, Arrived, EdgeReason, Endpoint, Parameter, Refused
 from pinvault.edge.files import Unfit
 from pinvault.edge.ground import Ground
@@ -28,8 +26,6 @@ API_KEY, CARD_ID, REQUEST_ID = "x-api-key", "x-card-id", "x-request-id"
 REQUIRED: Final = ("x-product-id", "x-cardholder-id", "x-wallet-id", CARD_ID, REQUEST_ID)
 REFUSALS: Final = {code.status: NotDone for code in CODES.values()}
 _JSON: Final = "application/json"
-_EXTERNAL_ID = re.compile(r"[0-9]*[A-Za-z._:-][0-9A-Za-z._:-]*")
-_ID_LENGTH: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +83,7 @@ class HashDt:
             Endpoint(
                 "GET",
                 path,
-                self._flow(action),
+                partial(self.fetch, action),
                 takes_clear_pin=False,
                 request=None,
                 answers={**REFUSALS, 200: Fetched},
@@ -102,7 +98,7 @@ class HashDt:
         """Give the address of a session's page, the same for the same request."""
         caller = self._authenticate(arrived)
         shown = {name: arrived.header(name) for name in REQUIRED}
-        if arrived.header("content-type").partition(";")[0].strip().lower() != _JSON:
+        if arrived.media_type() != _JSON:
             raise Refused(EdgeReason.BODY_INVALID)
         card_id = shown[CARD_ID]
         self._ground.rates.spend(caller.name, card=card_id)
@@ -120,9 +116,6 @@ class HashDt:
         told = NotDone(code=code.status, message=message, status="error")
         return Answer.json(code.status, told, headers=CHALLENGE if code.status == 401 else {})
 
-    def _flow(self, action: Action) -> Callable[[Arrived], Answer]:
-        return partial(self.fetch, action)
-
     def _authenticate(self, arrived: Arrived) -> Caller:
         key, token = arrived.headers.get(API_KEY, ""), bearer_token(arrived)
         caller = self._ground.credentials.shown(api_key=key, bearer=token)
@@ -137,9 +130,7 @@ class HashDt:
 
     def _made(self, action: Action, card_id: str, *, origin: str) -> tuple[Answer, float]:
         """Have a session made; give its address, and until when it is good."""
-        if len(card_id) > _ID_LENGTH or not _EXTERNAL_ID.fullmatch(card_id):
-            raise Refused("CARD_UNKNOWN")
-        card = ExternalId(program=self._ground.settings.program, external_id=card_id)
+        card = external_card(self._ground.settings.program, card_id)
         session = self._cards.create_session(card, action.session, origin=origin)
         url = f"{self._pages}/{action.segment}#{session.session_id}.{session.secret}"
         fetched = Fetched(

@@ -176,8 +176,7 @@ class Sessions:
     def _require_page(self, arrived: Arrived) -> None:
         if arrived.header("origin") != self._origin:
             raise Refused(EdgeReason.NOT_AUTHORISED)
-        kind = arrived.header("content-type").partition(";")[0].strip().lower()
-        if kind != "application/json":
+        if arrived.media_type() != "application/json":
             raise Refused(EdgeReason.BODY_INVALID, {"path": "$", "problem": "is not JSON"})
 
     def _spend(self, arrived: Arrived, session_id: str = "") -> None:

@@ -9,7 +9,7 @@ Rules:
 from collections.abc import Mapping
 from typing import Final
 
-from pinvault.edge.dialect import Code, EdgeReason, total
+from pinvault.edge.dialect import Code, EdgeReason, later, total
 
 
 def _told(status: int, description: str) -> Code:
@@ -42,18 +42,8 @@ CODES: Final = total(
         "PIN_SOURCE_REFUSED": _NOT_OPENED,
         "ENVELOPE_EXPIRED": _USED,
         "ENVELOPE_REPLAYED": _USED,
-        EdgeReason.RATE_EXCEEDED: _TOO_MANY,
-        "CARD_RATE_EXCEEDED": _TOO_MANY,
-        "PAN_RATE_EXCEEDED": _TOO_MANY,
-        "CALLER_RATE_EXCEEDED": _TOO_MANY,
-        EdgeReason.UNAVAILABLE: _UNAVAILABLE,
-        "DEADLINE_EXCEEDED": _UNAVAILABLE,
-        "HSM_UNAVAILABLE": _UNAVAILABLE,
-        "AUDIT_UNAVAILABLE": _UNAVAILABLE,
-        "LIMITS_UNAVAILABLE": _UNAVAILABLE,
-        "STORE_UNAVAILABLE": _UNAVAILABLE,
+        **later(too_often=_TOO_MANY, away=_UNAVAILABLE),
         "PIN_CHANGED_MEANWHILE": _UNAVAILABLE,
-        "REQUEST_IN_PROGRESS": _UNAVAILABLE,
     },
     default=_told(500, "Internal server error"),
 )

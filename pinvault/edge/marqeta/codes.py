@@ -9,7 +9,7 @@ Rules:
 
 from typing import Final
 
-from pinvault.edge.dialect import Code, EdgeReason, total
+from pinvault.edge.dialect import Code, EdgeReason, later, total
 
 
 def _general(status: int, message: str) -> Code:
@@ -40,18 +40,8 @@ CODES: Final = total(
         "PIN_NOT_SET": _NO_REVEAL,
         "PIN_BLOCKED": _NO_REVEAL,
         "PIN_NOT_REVEALABLE": _NO_REVEAL,
-        EdgeReason.RATE_EXCEEDED: _TOO_MANY,
-        "CARD_RATE_EXCEEDED": _TOO_MANY,
-        "PAN_RATE_EXCEEDED": _TOO_MANY,
-        "CALLER_RATE_EXCEEDED": _TOO_MANY,
-        EdgeReason.UNAVAILABLE: _UNAVAILABLE,
-        "DEADLINE_EXCEEDED": _UNAVAILABLE,
-        "HSM_UNAVAILABLE": _UNAVAILABLE,
-        "AUDIT_UNAVAILABLE": _UNAVAILABLE,
-        "LIMITS_UNAVAILABLE": _UNAVAILABLE,
-        "STORE_UNAVAILABLE": _UNAVAILABLE,
+        **later(too_often=_TOO_MANY, away=_UNAVAILABLE),
         "PIN_CHANGED_MEANWHILE": _UNAVAILABLE,
-        "REQUEST_IN_PROGRESS": _UNAVAILABLE,
     },
     default=_general(500, "Internal server error"),
 )

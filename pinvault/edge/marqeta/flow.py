@@ -11,10 +11,11 @@ Rules:
 import re
 from typing import Final
 
-from pinvault.client import Card, ExternalId, RevealKey
+from pinvault.client import Card, RevealKey
 from pinvault.client.card_values import TokenType
 from pinvault.edge import credentials, sections
 from pinvault.edge.body import decode
+from pinvault.edge.card_ids import external_card
 from pinvault.edge.dialect import Answer, Arrived, EdgeReason, Endpoint, Refused
 from pinvault.edge.ground import Ground
 from pinvault.edge.marqeta.auth import CHALLENGE, basic_tokens
@@ -30,7 +31,6 @@ from pinvault.edge.marqeta.wire import (
 
 REFUSALS: Final = {code.status: NotDone for code in CODES.values()}
 PREFIXES: Final = ("", "/v3")
-_EXTERNAL_ID = re.compile(r"[0-9]*[A-Za-z._:-][0-9A-Za-z._:-]*")
 _CONTROL_TOKEN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -102,9 +102,7 @@ class Marqeta:
         self._ground.rates.spend(caller.name, card=asked.card_token)
         if asked.controltoken_type == "REVEAL_PIN" and not self._ground.settings.reveal:
             raise Refused(EdgeReason.NOT_AUTHORISED)
-        if not _EXTERNAL_ID.fullmatch(asked.card_token):
-            raise Refused("CARD_UNKNOWN")
-        card = ExternalId(program=self._ground.settings.program, external_id=asked.card_token)
+        card = external_card(self._ground.settings.program, asked.card_token)
         issued = self._cards.issue_control_token(card, asked.controltoken_type)
         return Answer.json(201, TokenIssued(control_token=issued.token))
 

@@ -7,7 +7,7 @@ Rules:
 
 from typing import Final
 
-from pinvault.edge.dialect import Code, EdgeReason, total
+from pinvault.edge.dialect import Code, EdgeReason, later, total
 
 
 def _unauthenticated(remedy: str) -> Code:
@@ -87,18 +87,8 @@ CODES: Final = total(
             "'idempotency' has the value of another request",
             "Use a value of its own for each request.",
         ),
-        EdgeReason.RATE_EXCEEDED: _TOO_MANY,
-        "CARD_RATE_EXCEEDED": _TOO_MANY,
-        "PAN_RATE_EXCEEDED": _TOO_MANY,
-        "CALLER_RATE_EXCEEDED": _TOO_MANY,
-        EdgeReason.UNAVAILABLE: _UNAVAILABLE,
-        "DEADLINE_EXCEEDED": _UNAVAILABLE,
-        "HSM_UNAVAILABLE": _UNAVAILABLE,
-        "AUDIT_UNAVAILABLE": _UNAVAILABLE,
-        "LIMITS_UNAVAILABLE": _UNAVAILABLE,
-        "STORE_UNAVAILABLE": _UNAVAILABLE,
+        **later(too_often=_TOO_MANY, away=_UNAVAILABLE),
         "PIN_CHANGED_MEANWHILE": _UNAVAILABLE,
-        "REQUEST_IN_PROGRESS": _UNAVAILABLE,
     },
     default=_not_set(500, "ERROR_INTERNAL", "of a fault of the service", "Contact support."),
 )

@@ -12,10 +12,11 @@ import uuid
 from collections.abc import Mapping
 from typing import Final
 
-from pinvault.client import Card, CardNumber, ExternalId
+from pinvault.client import Card, CardNumber
 from pinvault.client.card_values import CardStatus
 from pinvault.edge import sections
 from pinvault.edge.body import decode
+from pinvault.edge.card_ids import external_card
 from pinvault.edge.dialect import Answer, Arrived, Endpoint, Parameter, Refused
 from pinvault.edge.ground import Ground
 from pinvault.edge.rapyd.auth import (
@@ -41,7 +42,6 @@ STATUSES: Final[Mapping[CardStatus, str]] = {
     "SUSPENDED": "BLO",
     "CLOSED": "BLO",
 }
-_EXTERNAL_ID = re.compile(r"[0-9]*[A-Za-z._:-][0-9A-Za-z._:-]*")
 _NUMBER = re.compile(r"[0-9]{12,19}")
 
 
@@ -124,10 +124,8 @@ class Rapyd:
         program = self._ground.settings.program
         if _NUMBER.fullmatch(name):
             card = self._vault.cards.get(CardNumber(pan=name))
-        elif _EXTERNAL_ID.fullmatch(name):
-            card = self._vault.cards.get(ExternalId(program=program, external_id=name))
         else:
-            raise Refused("CARD_UNKNOWN")
+            card = self._vault.cards.get(external_card(program, name))
         if card.program != program:
             raise Refused("CARD_UNKNOWN")
         return card
