@@ -7,12 +7,12 @@ from pathlib import Path
 
 from hsm.errors import HsmError
 from pinvault.development import configuration, demo, edge_demo, run, shop
+from pinvault.development.child import ServerFailed
 from pinvault.development.configuration import Settings
 from pinvault.development.curl import CurlFailed
 from pinvault.development.edge import Ports
 from pinvault.development.environment import Environment, prepare
 from pinvault.development.ports import free_port
-from pinvault.development.server import ServerFailed
 
 
 def main() -> int:

@@ -302,6 +302,20 @@ def _origin(settings: Settings) -> str:
     return f"{'http' if settings.mode == 'development' else 'https'}://localhost:8080"
 
 
+def _interswitch_in(callers: tuple[str, ...]) -> _Row:
+    """Give the row of PINs that come without a PAN."""
+    return _Row(
+        callers,
+        ("SetPin", "ChangePin", "ResetPin", "CheckPin"),
+        keys=(),
+        formats=(),
+        profiles=("interswitch-in",),
+        translations=("iso-1-to-pan",),
+        programs=PROGRAMS,
+        service="CardPinService",
+    )
+
+
 def _rows(settings: Settings) -> list[_Row]:
     """Give the rows that the role can have."""
     wanted = (
@@ -336,16 +350,7 @@ def _rows(settings: Settings) -> list[_Row]:
             programs=PROGRAMS,
             service="CardPinService",
         ),
-        _Row(
-            CARD_APP,
-            ("SetPin", "ChangePin", "ResetPin", "CheckPin"),
-            keys=(),
-            formats=(),
-            profiles=("interswitch-in",),
-            translations=("iso-1-to-pan",),
-            programs=PROGRAMS,
-            service="CardPinService",
-        ),
+        _interswitch_in(CARD_APP),
         _Row(
             EDGE,
             EDGE_METHODS,
@@ -353,16 +358,7 @@ def _rows(settings: Settings) -> list[_Row]:
             programs=PROGRAMS,
             service="CardPinService",
         ),
-        _Row(
-            EDGE,
-            ("SetPin", "ChangePin", "ResetPin", "CheckPin"),
-            keys=(),
-            formats=(),
-            profiles=("interswitch-in",),
-            translations=("iso-1-to-pan",),
-            programs=PROGRAMS,
-            service="CardPinService",
-        ),
+        _interswitch_in(EDGE),
         _Row(SWITCH, ("EncryptPin", "TranslatePin"), formats=("ISO_3",), keys=ZONE_KEYS[:2]),
     )
     role = Role(settings.role)

@@ -3,26 +3,16 @@
 import base64
 import hashlib
 import json
-import os
-import signal
 import ssl
-import subprocess
-import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from pinvault.development.child import Child
 from pinvault.development.configuration import PROGRAMS
 from pinvault.development.environment import Environment
-from pinvault.development.server import (
-    START_TIMEOUT_S,
-    STOP_TIMEOUT_S,
-    RunningServer,
-    ServerFailed,
-)
+from pinvault.development.server import RunningServer
 
 CALLER = "acme"
 ISSUER = "issuer"
@@ -218,7 +208,7 @@ def _write_secret(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-class RunningEdge:
+class RunningEdge(Child):
     """`pinvault edge` beside a running server, for the length of a `with` block."""
 
     def __init__(
@@ -228,44 +218,10 @@ class RunningEdge:
         self.config = write(
             self.environment, server_port=server.port, ports=ports or Ports(), page=page
         )
-        self.log = self.config.parent / "edge.log"
-        self.process: subprocess.Popen[bytes] | None = None
+        log = self.config.parent / "edge.log"
+        log.unlink(missing_ok=True)
+        super().__init__("edge", self.config, log=log, env={})
         self.ports: dict[str, int] = {}
-
-    def __enter__(self) -> Self:
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "pinvault", "edge", str(self.config)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        try:
-            self._wait()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
-
-    def stop(self) -> int:
-        """End it in an orderly way; give its exit code."""
-        if self.process is None:
-            return 0
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            return self.process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            return self.process.wait()
 
     def url(self, listener: str) -> str:
         """Give the address of a listener; `issuers` wants a client's certificate (`tls`)."""
@@ -284,15 +240,9 @@ class RunningEdge:
         """Give the log so far."""
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
-    def _wait(self) -> None:
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < deadline:
-            if '"the edge serves"' in self.log.read_text():
-                told = (line for line in self.lines() if line["event"] == "listening")
-                self.ports = {line["listener"]: line["port"] for line in told}
-                return
-            if self.process is None or self.process.poll() is not None:
-                break
-            time.sleep(0.05)
-        last = "\n".join(self.log.read_text().splitlines()[-12:])
-        raise ServerFailed(f"the edge did not start; its log: {last}")
+    def _serves(self) -> bool:
+        if '"the edge serves"' not in self.log.read_text():
+            return False
+        told = (line for line in self.lines() if line["event"] == "listening")
+        self.ports = {line["listener"]: line["port"] for line in told}
+        return True

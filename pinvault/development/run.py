@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 
 from pinvault.client import Vault
 from pinvault.development import samples
+from pinvault.development.child import ServerFailed
 from pinvault.development.curl import Request
 from pinvault.development.edge import Ports, RunningEdge
 from pinvault.development.environment import Environment
 from pinvault.development.samples import RAPYD_CARD, Samples
-from pinvault.development.server import RunningServer, ServerFailed
+from pinvault.development.server import RunningServer
 from pinvault.development.shop import RunningShop
 
 PIN = "4831"

@@ -12,8 +12,8 @@ import grpc
 from rich.console import Console
 
 from hsm.errors import HsmError
+from pinvault.development.child import ServerFailed
 from pinvault.development.environment import Environment
-from pinvault.development.server import ServerFailed
 from tests.bench import (
     batch,
     check_pin,

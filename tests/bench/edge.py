@@ -21,8 +21,8 @@ import grpc
 from pinvault.client import writing
 from pinvault.client.vault import Vault
 from pinvault.development import edge as development
+from pinvault.development.child import START_TIMEOUT_S, STOP_TIMEOUT_S
 from pinvault.development.environment import Environment
-from pinvault.development.server import START_TIMEOUT_S, STOP_TIMEOUT_S
 from pinvault.v1 import card_pin_pb2 as pb
 from tests.bench import messages
 from tests.bench.cards import PROGRAM, PROGRAM_HEAD, UNBOUNDED, client
