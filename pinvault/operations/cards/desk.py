@@ -215,7 +215,9 @@ class CardDesk:
         found = [c for c in self.read(lambda db: self._called(db, ref)) if c.program in granted]
         if len(found) > 1:
             raise Refusal(Reason.CARD_AMBIGUOUS)
-        return self._visible(call, found[0] if found else None, Reason.CARD_UNKNOWN)
+        if not found:
+            raise Refusal(Reason.CARD_UNKNOWN)
+        return KnownCard(found[0], self.programs[found[0].program])
 
     def tell(
         self,
