@@ -168,7 +168,7 @@ def test_a_killed_token_is_found_again_in_a_second(server, token, away_s) -> Non
             rounds.append(load.until_all_serve(time.monotonic()))
             tell(f"killed, away for {away_s} s", rounds[-1], load)
         assert min(rounds) < BACK_S  # the best, since a busy machine can only slow it down
-        assert load.lost
+        assert load.lost or not away_s  # one that is back at once may be missed by none
     assert workers_of(server) == first
 
 
