@@ -62,6 +62,7 @@ class PinVault:
             events=self.events,
             sealing_key=self.secrets.store_seal,
             now=time.time,
+            is_up=self.watch.is_up,
         )
 
     def methods(self, desk: CardDesk) -> tuple[Method[Any], ...]:

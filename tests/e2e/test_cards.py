@@ -393,31 +393,62 @@ def test_metrics_tell_of_the_store_and_of_blocked_pins(vault: Vault, server: Run
     assert value("pinvault_pins_blocked_total") == before + 1
 
 
-def test_a_store_that_goes_away_takes_nothing_else_with_it(
-    make_environment: Callable[[Settings], Environment],
-) -> None:
-    database = PostgresServer(*QUICK)
+@pytest.fixture(scope="module")
+def database() -> Iterator[PostgresServer]:
+    """A PostgreSQL server that may be ill-treated, as long as it is well at the end."""
+    running = PostgresServer(*QUICK)
     try:
-        url = database.create()
-        upgrade(url)
-        environment = make_environment(Settings(workers=1, per_caller="1000/s", per_pan="1000/s"))
-        text = environment.config.read_text()
-        environment.config.write_text(
-            re.sub(r'address = "sqlite:.*"', lambda _: f'address = "{url}"', text)
-        )
-        with RunningServer(environment) as running, running.connect() as connected:
-            holder = register(connected)
-            holder.set(PIN)
-            assert health(running) == [True, True, True]
-            database.process.kill()
-            until(lambda: health(running) == [True, True, False])
-            assert reason_of(lambda: connected.cards.get(holder.id)) == "STORE_UNAVAILABLE"
-            assert connected.list_keys()
-            database.restart()
-            until(lambda: health(running) == [True, True, True])
-            assert holder.has(PIN)
+        yield running
     finally:
-        database.stop()
+        running.stop()
+
+
+@pytest.fixture
+def served(
+    make_environment: Callable[[Settings], Environment], database: PostgresServer
+) -> Iterator[RunningServer]:
+    """A server on a store of `database`, with few threads."""
+    url = database.create()
+    upgrade(url)
+    settings = Settings(workers=1, threads=8, per_caller="1000/s", per_pan="1000/s")
+    environment = make_environment(settings)
+    text = environment.config.read_text()
+    environment.config.write_text(
+        re.sub(r'address = "sqlite:.*"', lambda _: f'address = "{url}"', text)
+    )
+    with RunningServer(environment) as running:
+        yield running
+
+
+def test_a_store_that_goes_away_takes_nothing_else_with_it(
+    served: RunningServer, database: PostgresServer
+) -> None:
+    with served.connect() as connected:
+        holder = register(connected)
+        holder.set(PIN)
+        assert health(served) == [True, True, True]
+        database.process.kill()
+        until(lambda: health(served) == [True, True, False])
+        assert reason_of(lambda: connected.cards.get(holder.id)) == "STORE_UNAVAILABLE"
+        assert connected.list_keys()
+        database.restart()
+        until(lambda: health(served) == [True, True, True])
+        assert holder.has(PIN)
+
+
+def test_nobody_waits_for_a_store_that_hangs(
+    served: RunningServer, database: PostgresServer
+) -> None:
+    with served.connect() as slow, served.connect(timeout_s=2) as hasty:
+        holder = register(slow)
+        holder.set(PIN)
+        with database.hung(), ThreadPoolExecutor(32) as threads:
+            until(lambda: health(served) == [True, True, False])
+            asked = [threads.submit(lambda: hasty.cards.get(holder.id)) for _ in range(100)]
+            assert hasty.list_keys()
+            assert {reason_of(call.result) for call in asked} == {"STORE_UNAVAILABLE"}
+        until(lambda: health(served) == [True, True, True])
+        assert holder.has(PIN)
 
 
 def test_a_server_does_not_start_without_its_store(

@@ -340,6 +340,7 @@ class Vault:
         self.clock = clock or Clock()
         self.faults = faults or Faults()
         self.store = store or Store.open(address)
+        self.store_is_up = True
         self.device = FaultyDevice(self.faults)
         self.table = SharedTable.open(host / "limits.table", secret=bytes(32), slots=4096)
         self.programs = dict(PROGRAMS if programs is None else programs)
@@ -387,6 +388,7 @@ class Vault:
             events=Told(),
             sealing_key=bytes(range(32, 64)),
             now=self.clock,
+            is_up=lambda: self.store_is_up,
         )
 
     def add(

@@ -5,7 +5,8 @@ Rules:
 - A transaction holds no call of the HSM, and may run several times: it acts on the store alone.
 - Who writes rows gets no right by it: what is said of tokens and sessions is sealed by a key that
   only the HSM gives, and so is whatever is told again.
-- What the store cannot do now is `STORE_UNAVAILABLE`; what it refuses is a fault of ours.
+- What the store cannot do now is `STORE_UNAVAILABLE`; what it refuses is a fault of ours. A store
+  that is known to be away is not asked: who waits for it holds a thread that others need.
 """
 
 import hashlib
@@ -80,7 +81,10 @@ class KnownCard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardDesk:
-    """Who resolves names, lets calls pass, moves PINs, and keeps them. `now` gives Unix seconds."""
+    """Who resolves names, lets calls pass, moves PINs, and keeps them.
+
+    `now` gives Unix seconds; `is_up` whether the store answered when it was last looked at.
+    """
 
     router: Router
     schemes: Schemes
@@ -93,9 +97,11 @@ class CardDesk:
     events: Events
     sealing_key: bytes = field(repr=False)
     now: Callable[[], float]
+    is_up: Callable[[], bool]
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Give what `work` finds in one snapshot of the store, or refuse."""
+        self._require_store()
         try:
             with self.store.read() as db:
                 return work(db)
@@ -104,6 +110,7 @@ class CardDesk:
 
     def write(self, work: Callable[[Connection], T]) -> T:
         """Do `work` in one transaction and give what it gives, or refuse and do nothing."""
+        self._require_store()
         try:
             return self.store.transact(work)
         except StoreUnavailable:
@@ -251,6 +258,10 @@ class CardDesk:
                 body=body,
             )
             outbox.add(db, message, now=now)
+
+    def _require_store(self) -> None:
+        if not self.is_up():
+            raise _unavailable()
 
     def _called(self, db: Connection, ref: CardRef) -> tuple[Card, ...]:
         match ref:

@@ -187,3 +187,19 @@ def test_a_store_and_an_hsm_that_stay_away_give_nothing(
         vault.faults.reset()
         # With the store away too, what was counted cannot come back.
         assert stored(vault, card)[0] == (1 if first < step <= last else 0)
+
+
+@pytest.mark.parametrize("name", CARD_CALLS)
+def test_a_store_that_is_known_to_be_away_is_not_waited_for(
+    make_vault: Callable[..., Vault], name: str
+) -> None:
+    vault = make_vault()
+    card = vault.add_with_pin().card_id
+    before = stored(vault, card)
+    vault.faults.reset()
+    vault.store_is_up = False
+    with pytest.raises(Refusal) as refused:
+        CARD_CALLS[name](vault, card)
+    assert refused.value.reason is Reason.STORE_UNAVAILABLE
+    assert vault.faults.steps == []
+    assert stored(vault, card) == before
