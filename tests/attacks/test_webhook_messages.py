@@ -49,7 +49,7 @@ def delivered(vault: Vault, folder: Path, receiver: Receiver) -> str:
     metrics = NotifyMetrics(registry)
     endpoint = Endpoint(
         name="core",
-        target=read_url(f"http://localhost:{receiver.port}/"),
+        target=read_url(f"http://127.0.0.1:{receiver.port}/"),
         secret_files=(write_secret(folder / "secret"),),
         programs=frozenset(),
         events=frozenset(),

@@ -140,13 +140,13 @@ class Load:
         """How many calls were answered."""
         return sum(len(caller.answered) for caller in self._callers)
 
-    def until_all_serve(self, since: float, *, seconds: float = 20.0) -> float:
+    def until_all_serve(self, since: float) -> float:
         """Wait until every caller has an answer that is younger; how many seconds that took."""
 
         def first(caller: Caller) -> float | None:
             return next((at for at in reversed(caller.answered) if at > since), None)
 
-        until(lambda: all(first(caller) for caller in self._callers), seconds=seconds)
+        until(lambda: all(first(caller) for caller in self._callers))
         return max(
             min(at for at in caller.answered if at > since) - since for caller in self._callers
         )

@@ -136,8 +136,8 @@ def test_a_token_that_goes_away_is_told_and_comes_back_by_itself(own: RunningSer
             assert answer.status == health_pb2.HealthCheckResponse.NOT_SERVING
         finally:
             away.rename(tokens)
-        until(lambda: admin(own, "/readyz")[0] == 200, seconds=60)
-        until(lambda: encrypts(vault, source), seconds=60)
+        until(lambda: admin(own, "/readyz")[0] == 200)
+        until(lambda: encrypts(vault, source))
 
 
 def test_an_audit_log_that_cannot_be_written_stops_every_answer(
@@ -154,7 +154,7 @@ def test_an_audit_log_that_cannot_be_written_stops_every_answer(
             stderr=log,
         )
     try:
-        until(environment.notice.exists, seconds=60)
+        until(environment.notice.exists)
         facts = json.loads(environment.notice.read_text())
         running = RunningServer(environment)
         running.port, running.admin_port = facts["port"], facts["admin_port"]

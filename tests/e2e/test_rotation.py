@@ -142,7 +142,7 @@ def test_a_worker_that_is_replaced_comes_up_with_the_key_ring_of_today(
     (key_id,) = operators.generate(live.environment, NAME)
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
-    until(lambda: len(workers_of(live) - pids) == WORKERS, seconds=60)
+    until(lambda: len(workers_of(live) - pids) == WORKERS)
     until(lambda: gauge(live, "pinvault_worker_serving").get("pinvault_worker_serving") == WORKERS)
     assert {each.key for each in made_on_every_worker(live)} == {key_id}
 
@@ -190,7 +190,7 @@ def test_a_tdes_key_wears_out_over_all_workers_and_over_their_ends(
         pids = workers_of(running)
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
-        until(lambda: len(workers_of(running) - pids) == WORKERS, seconds=60)
+        until(lambda: len(workers_of(running) - pids) == WORKERS)
         until(lambda: admin(running, "/readyz")[0] == 200)
         made += _encipher_until_refused(running, at_most=100)
         assert 40 <= made <= 60, "what a worker had drawn when it died counts as enciphered"

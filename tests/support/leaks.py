@@ -1,6 +1,7 @@
 """Looks for a secret in whatever was written, in every form that it could have been written in."""
 
 import base64
+import re
 from collections.abc import Iterator
 
 
@@ -24,3 +25,17 @@ def forms_of(digits: str) -> Iterator[tuple[str, bytes]]:
 def found_in(haystack: bytes, digits: str) -> list[str]:
     """Name the forms in which the digits stand in the haystack."""
     return [name for name, form in forms_of(digits) if len(form) >= 4 and form in haystack]
+
+
+_OF_CHANCE = re.compile(
+    r'(?<="request_id": ")[0-9a-f]{32}(?=")'
+    r'|(?<="call_id": ")[0-9a-f]{32}(?=")'
+    r'|(?<="timestamp": ")[0-9-]{10}T[0-9:]{8}\.[0-9]{6}Z(?=")'
+    r'|(?<="duration_ms": )[0-9]+\.[0-9]+'
+    r"|(?<=urn:pinvault:request:)[0-9a-f]{32}\b"
+)
+
+
+def without_chance(told: str) -> str:
+    """Give logs and answers without random ids and times: four given digits are in many of them."""
+    return _OF_CHANCE.sub("", told)

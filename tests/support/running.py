@@ -52,7 +52,7 @@ def admin(server: RunningServer, path: str) -> tuple[int, str]:
             return error.code, error.read().decode()
 
 
-def until(condition: Callable[[], bool], *, seconds: float = 20.0) -> None:
+def until(condition: Callable[[], bool], *, seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come to pass in time"
