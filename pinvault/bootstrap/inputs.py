@@ -6,6 +6,7 @@ Rules:
 """
 
 import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -112,7 +113,7 @@ def active_key(loaded: Loaded, directory: model.KeyDirectory, option: str) -> mo
 
 
 def require_tls_files(loaded: Loaded) -> None:
-    """Read the PEM files; the certificate must be in its time and fit the key."""
+    """Read the PEM files; the certificate must be in its time and fit a key that is kept close."""
 
     def refuse(option: str, text: str) -> ConfigError:
         return ConfigError(loaded.path, f"server.tls.{option}", text)
@@ -132,6 +133,8 @@ def require_tls_files(loaded: Loaded) -> None:
     except (ValueError, TypeError):
         text = "certificate, key and CA are PEM files, the key without a passphrase: correct them"
         raise refuse("certificate_file", text) from None
+    if loaded.file(loaded.config.server.tls.private_key_file).stat().st_mode & stat.S_IROTH:
+        raise refuse("private_key_file", "every user can read the key: chmod 0600, or 0440")
     if leaf.public_key() != key.public_key():
         raise refuse("private_key_file", "the key is not the certificate's: correct either")
     if not leaf.not_valid_before_utc <= utc_now() < leaf.not_valid_after_utc:

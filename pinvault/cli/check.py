@@ -12,7 +12,7 @@ from pinvault.config import ConfigError, Loaded, load
 from pinvault.model.references import SchemeRef
 from pinvault.model.verification import Ibm3624Scheme
 from pinvault.server.hardening import allocator_scrubs, with_allocator
-from pinvault.store import Store, StoreError
+from pinvault.store import Store, StoreError, read_address
 
 FAILED = 1
 
@@ -28,6 +28,7 @@ def check(config_file: Path) -> None:
     """Read a configuration and its key ring as the server would; the HSM is not touched."""
     loaded = load(config_file.absolute())
     ring = bootstrap.read_keyring(loaded)
+    kept = list(_vault(loaded))
     click.echo(
         f"{config_file}: good: {len(ring.keys)} keys, {len(loaded.config.profiles)} profiles, "
         f"{len(loaded.config.grants)} grants"
@@ -36,7 +37,7 @@ def check(config_file: Path) -> None:
     directory = bootstrap.key_directory(ring)
     for ending in bootstrap.endings(directory, today=bootstrap.utc_today(), warn_days=warn_days):
         click.echo(f"{config_file}: {ending.text}")
-    for told in _vault(loaded):
+    for told in kept:
         click.echo(f"{config_file}: {told}")
     wanted = loaded.slots_wanted()
     if wanted > loaded.config.state.slots:
@@ -52,7 +53,7 @@ def _vault(loaded: Loaded) -> Iterator[str]:
     store = loaded.config.store
     if store is None:
         return
-    kind = store.address.partition(":")[0]
+    kind = read_address(store.address).drivername
     yield f"store: {kind}; PANs under {store.pan_key}, {len(loaded.programs())} programs"
     for name, program in loaded.programs().items():
         scheme = program.scheme

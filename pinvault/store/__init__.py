@@ -17,6 +17,7 @@ from pinvault.store.errors import (
     StoreUnavailable,
 )
 from pinvault.store.migrating import upgrade
+from pinvault.store.place import read_address
 
 __all__ = [
     "Connection",
@@ -27,5 +28,6 @@ __all__ = [
     "StoreMisconfigured",
     "StoreRefused",
     "StoreUnavailable",
+    "read_address",
     "upgrade",
 ]

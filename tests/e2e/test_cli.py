@@ -95,6 +95,7 @@ def test_config_check_says_when_the_table_may_be_too_small(
         ("pinvault.toml", 'index = "index"', 'index = "pin-seal"', "not M7"),
         ("pinvault.toml", 'key = "pin-seal"', 'key = "seal"', "profiles.sealed-pin.key"),
         ("pinvault.toml", 'keys = ["zpk-terminal"', 'keys = ["zpk-t"', "no key named zpk-t"),
+        ("pinvault.toml", "sqlite:////", "sqlite:///", "the store's address is none"),
         ("keyring.toml", 'usage = "P0"', 'usage = "P9"', "keyring.toml"),
     ],
 )
@@ -151,6 +152,17 @@ def test_a_certificate_of_another_key_is_told(spoilt: Environment) -> None:
         done = pinvault(spoilt, command, str(spoilt.config))
         assert done.returncode in {1, 2}
         assert "the key is not the certificate's" in " ".join((done.stdout + done.stderr).split())
+
+
+def test_a_tls_key_that_every_user_can_read_is_told(spoilt: Environment) -> None:
+    key = spoilt.tls / "server.key"
+    key.chmod(0o640)
+    assert pinvault(spoilt, "doctor", str(spoilt.config)).returncode == 0
+    key.chmod(0o604)
+    for command in ("doctor", "serve"):
+        done = pinvault(spoilt, command, str(spoilt.config))
+        assert done.returncode in {1, 2}
+        assert "every user can read the key" in " ".join((done.stdout + done.stderr).split())
 
 
 def test_a_second_server_on_one_directory_leaves_the_first_alone(server: RunningServer) -> None:
