@@ -7,6 +7,7 @@ session made, with a certificate that browsers never see, and gives the address 
 import json
 import secrets
 import threading
+import uuid
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
@@ -107,7 +108,7 @@ def _register(vault: Vault) -> Card:
                 expiry="2812",
                 status="ACTIVE",
                 sequence_number=f"{secrets.randbelow(1000):03}",
-                external_id=f"shop-{secrets.token_hex(8)}",
+                external_id=f"shop-{uuid.uuid4()}",
             )
         except PinvaultError as error:
             if error.reason != "CARD_ALREADY_EXISTS":

@@ -1,12 +1,14 @@
 """Requests are read by the contract: size, encoding, unknown fields at any depth, and rules."""
 
+from uuid import UUID
+
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pinvault.model.errors import Reason, Refusal
 from pinvault.server.contract import Contract
-from pinvault.v1 import pin_block_pb2, resources_pb2
+from pinvault.v1 import card_pin_pb2, pin_block_pb2, resources_pb2
 
 PAN = "4111111111111111"
 
@@ -70,3 +72,39 @@ def test_violations_name_field_and_rule_and_never_the_value(text: str) -> None:
 @given(st.binary(max_size=200))
 def test_random_bytes_are_refused(raw: bytes) -> None:
     assert refusal(raw).reason in {Reason.REQUEST_MALFORMED, Reason.REQUEST_INVALID}
+
+
+def registration(external_id: str) -> bytes:
+    return card_pin_pb2.RegisterCardRequest(
+        program="debit",
+        pan=PAN,
+        expiry="2812",
+        status=card_pin_pb2.CARD_STATUS_ACTIVE,
+        external_id=external_id,
+    ).SerializeToString()
+
+
+@given(st.sampled_from(("", "icrd_", "acme:card-")), st.uuids(), st.booleans())
+@example("card_", UUID("00000000-0000-4000-8000-411111111111"), True)
+@example("card_", UUID("41111111-1111-1111-1119-999999999999"), False)
+def test_an_external_id_may_be_a_uuid_after_a_prefix(prefix: str, made: UUID, dashed: bool) -> None:
+    external_id = prefix + (str(made) if dashed else made.hex)
+    if not external_id.isdecimal():
+        raw = registration(external_id)
+        read = Contract(max_bytes=1024).read(raw, card_pin_pb2.RegisterCardRequest)
+        assert read.external_id == external_id
+
+
+@pytest.mark.parametrize(
+    "external_id",
+    [
+        *(PAN, f"card_{PAN}", f"{PAN}x", f"a{PAN}b", f"{PAN[:12]}-", f"{PAN}-{UUID(int=7)}"),
+        *(f"{UUID(int=7)}-{PAN}", f"{UUID(int=7)}{PAN[:4]}", "card 1", "carte-n\u00b0"),
+    ],
+)
+def test_an_external_id_holds_no_pan(external_id: str) -> None:
+    with pytest.raises(Refusal) as refused:
+        Contract(max_bytes=1024).read(registration(external_id), card_pin_pb2.RegisterCardRequest)
+    assert refused.value.reason is Reason.REQUEST_INVALID
+    assert {each.field for each in refused.value.violations} == {"external_id"}
+    assert PAN[:12] not in "".join(each.description for each in refused.value.violations)
