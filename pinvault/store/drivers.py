@@ -112,14 +112,20 @@ def _insist(connection: sqlite3.Connection, statement: str, until: float) -> Non
             return
 
 
-def postgresql(url: URL, *, connections: int, wait_s: float, **settings: str) -> Engine:
-    """Make an engine; it waits `wait_s` seconds for a connection, a lock or a statement."""
+def postgresql(
+    url: URL, *, connections: int, wait_s: float, patience_s: float | None = None
+) -> Engine:
+    """Make an engine; it waits `wait_s` seconds for a connection, a lock or a statement.
+
+    With `patience_s`, that long for a lock or a statement.
+    """
     wait_ms = math.ceil(wait_s * 1000)
+    bound_s = wait_s if patience_s is None else patience_s
+    bound_ms = math.ceil(bound_s * 1000)
     told = {
-        "lock_timeout": f"{wait_ms * 9 // 10}ms",  # before the other, so that it is told as such
-        "statement_timeout": f"{wait_ms}ms",
-        "idle_in_transaction_session_timeout": f"{wait_ms}ms",
-        **settings,
+        "lock_timeout": f"{bound_ms * 9 // 10}ms",  # before the other, so that it is told as such
+        "statement_timeout": f"{bound_ms}ms",
+        "idle_in_transaction_session_timeout": f"{bound_ms}ms",
     }
     arguments: dict[str, Any] = {
         "connect_timeout": max(2, math.ceil(wait_s)),  # libpq takes no less
@@ -146,7 +152,7 @@ def postgresql(url: URL, *, connections: int, wait_s: float, **settings: str) ->
         ) from None
 
     def connect(_dialect: object, _record: object, given: Any, named: Any) -> BoundedConnection:
-        return BoundedConnection.open(*given, wait_s=wait_s, **named)
+        return BoundedConnection.open(*given, wait_s=bound_s, **named)
 
     event.listen(engine, "do_connect", connect)
     event.listen(engine, "checkout", _require_open)

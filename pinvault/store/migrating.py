@@ -77,15 +77,7 @@ def _engine(address: URL) -> Engine:
         # A table that is made anew is dropped first, and would take the rows that refer to it.
         path = Path(address.database or "")
         return drivers.sqlite(path, connections=1, wait_s=_PATIENCE_S, foreign_keys="OFF")
-    patience = f"{_PATIENCE_S:.0f}s"
-    return drivers.postgresql(
-        address,
-        connections=1,
-        wait_s=_WAIT_S,
-        lock_timeout=patience,
-        statement_timeout=patience,
-        idle_in_transaction_session_timeout=patience,
-    )
+    return drivers.postgresql(address, connections=1, wait_s=_WAIT_S, patience_s=_PATIENCE_S)
 
 
 def _upgrade(db: Connection) -> None:

@@ -1,7 +1,7 @@
 """The migrations make what the code expects, and nothing else, whoever runs them."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, inspect, text
 
-from pinvault.store import StoreRefused, upgrade
+from pinvault.store import StoreRefused, migrating, upgrade
 from pinvault.store.drivers import reader_and_writer
 from pinvault.store.migrating import SCRIPTS, revision
 from pinvault.store.place import create_private, read_address
@@ -102,6 +102,23 @@ def test_upgrades_at_once_make_one(
     list(processes.map(upgrade, [address] * 4))
     with raw(address) as engine, engine.begin() as db:
         assert revision(db) == REVISION
+
+
+def test_an_upgrade_waits_longer_for_another_than_a_call_would(
+    new_address: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrating, "_WAIT_S", 0.5)
+    address = new_address()
+    with raw(address) as engine, ThreadPoolExecutor(1) as thread:
+        with engine.begin() as db:
+            if db.dialect.name == "postgresql":
+                db.execute(text(f"SELECT pg_advisory_xact_lock({migrating._LOCK})"))
+            other = thread.submit(upgrade, address)
+            with pytest.raises(TimeoutError):
+                other.result(3)
+        other.result(60)
+        with engine.begin() as db:
+            assert revision(db) == REVISION
 
 
 def test_an_upgrade_that_fails_leaves_nothing(new_address: Callable[[], str]) -> None:
