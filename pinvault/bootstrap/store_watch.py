@@ -2,8 +2,8 @@
 
 Rules:
 - One thread; it may wait for a store that hangs, which the worker's pulse may not.
-- Every worker tells its own health by what it sees. The first one of a host alone sweeps and
-  counts the outbox; several hosts may sweep one store at once.
+- Every worker tells its own health by what it sees: whether the store answers, and nothing else.
+  The first one of a host alone sweeps and counts the outbox; several may sweep one store at once.
 - What is over is removed in bites, each a short transaction of its own.
 """
 
@@ -70,13 +70,13 @@ class StoreWatch:
         """See that the store answers and, when it is time, keep it clean."""
         try:
             self._store.probe()
-            self._tell(None)
-            if self._is_first and self._clock() >= self._sweep_at:
-                self._sweep_at = self._clock() + SWEEP_EVERY_S
-                self._sweep()
-                self._count()
         except StoreError as error:
             self._tell(error)
+            return
+        self._tell(None)
+        if self._is_first and self._clock() >= self._sweep_at:
+            self._sweep_at = self._clock() + SWEEP_EVERY_S
+            self._keep_clean()
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -96,6 +96,16 @@ class StoreWatch:
             self._log.info("store is back")
         else:
             self._log.warning("store away", why=error.problem, remedy=error.remedy, code=error.code)
+
+    def _keep_clean(self) -> None:
+        """Sweep and count; what the store cannot do of it now is for the next time."""
+        try:
+            self._sweep()
+            self._count()
+        except StoreError as error:
+            self._log.warning(
+                "store not swept", why=error.problem, remedy=error.remedy, code=error.code
+            )
 
     def _sweep(self) -> None:
         removed = BITE

@@ -129,6 +129,28 @@ def test_a_store_that_goes_away_is_told_once_and_so_is_its_return(
     assert told == [("store away", "08006"), ("store is back", None)]
 
 
+@pytest.mark.parametrize("name", ["sweep", "queue"])
+def test_a_store_that_cannot_be_swept_is_still_up(
+    store: Store, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def too_slow(*_: object, **__: object) -> None:
+        raise AWAY
+
+    use_windows(store, 1, over=True)
+    watched = Watched(store)
+    with monkeypatch.context() as patched:
+        patched.setattr(store_watch, name, too_slow)
+        watched.watch.look()
+    assert watched.watch.is_up()
+    assert watched.value("pinvault_store_up") == 1
+    assert [(line["event"], line["code"]) for line in watched.log()] == [
+        ("store not swept", "08006")
+    ]
+    watched.clock_s += store_watch.SWEEP_EVERY_S
+    watched.watch.look()
+    assert watched.windows() == 0
+
+
 def test_whatever_goes_wrong_the_thread_looks_again(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
