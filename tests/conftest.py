@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from hsm.token import TokenLocation
 from pinvault import bootstrap
@@ -15,6 +16,10 @@ from pinvault.development import configuration
 from pinvault.development.configuration import Settings
 from pinvault.development.environment import Environment, prepare
 from pinvault.development.server import RunningServer
+
+# Machines are busy: no test fails for its time.
+settings.register_profile("pinvault", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("pinvault")
 
 # Published test PANs: the vendor's sample, and the schemes' own.
 PAN = "5060990000000151002"

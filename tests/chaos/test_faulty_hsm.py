@@ -188,7 +188,7 @@ def test_faults_on_faults_give_right_answers_or_none(open_device, shim, clock):
         }
     )
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(st.lists(strike, min_size=1, max_size=3), st.booleans())
     def under(strikes, cold):
         device = open_device(clock=clock, inspect=False)

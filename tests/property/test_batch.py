@@ -33,7 +33,7 @@ DIGITS = "0123456789"
 HEX = "0123456789ABCDEF"
 FORMATS = (Format.ISO_0, Format.ISO_1, Format.ISO_3, Format.ISO_4)
 
-quick = settings(max_examples=40, deadline=None)
+quick = settings(max_examples=40)
 seeds = st.integers(0, 2**32 - 1)
 lengths = st.tuples(st.integers(1, 12), st.integers(4, 19))
 
@@ -169,7 +169,7 @@ def test_the_pan_fields_are_those_of_the_codecs_whatever_stands_beside_them(
 
 
 @pytest.mark.parametrize(("source", "target"), PAIRS)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(0, 29), seeds)
 def test_a_spoiled_item_changes_nothing_of_the_others(
     source: Format, target: Format, spoilt: int, seed: int
@@ -187,7 +187,7 @@ def test_a_spoiled_item_changes_nothing_of_the_others(
             assert after.blocks[place] == before.blocks[place]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 300), seeds)
 def test_letters_are_drawn_until_there_are_enough(length: int, seed: int) -> None:
     rng = random.Random(seed)

@@ -24,7 +24,7 @@ from pinvault.model.errors import Refusal
 from pinvault.model.keys import Algorithm
 from tests.support import dukpt as clear
 
-bounded = settings(max_examples=100, deadline=None)
+bounded = settings(max_examples=100)
 
 VARIANT = 0xC0C0C0C000000000
 PIN_MASK = 0xFF

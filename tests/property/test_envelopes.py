@@ -25,7 +25,7 @@ from tests.unit.clearzone.other_ends import INCOMING, OUTGOING, SEAL, Incoming, 
 
 PROFILE = SealedJweProfile(name="sealed", key="pin-seal")
 
-bounded = settings(max_examples=60, deadline=None)
+bounded = settings(max_examples=60)
 
 pins = st.text("0123456789", min_size=4, max_size=12)
 pans = st.none() | st.text("0123456789", min_size=12, max_size=19)
@@ -144,7 +144,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(
     changes=st.dictionaries(
         st.sampled_from(["pin", "nonce", "exp", "pan", "caller", "iat"]),
@@ -166,7 +166,7 @@ def test_content_with_other_members_is_malformed_or_what_it_says(
     assert set(content) <= {"pin", "nonce", "exp", "pan", "caller"}
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(place=st.integers(0, 200), byte=st.integers(0, 127), removed=st.integers(0, 3))
 def test_damaged_content_is_malformed_or_still_whole(
     sides: Sides, place: int, byte: int, removed: int
@@ -207,7 +207,7 @@ def test_an_envelope_under_the_same_name_and_another_key_does_not_open(sides: Si
 
 # Every other kind, by the other end that `other_ends` plays.
 
-short = settings(max_examples=25, deadline=None)
+short = settings(max_examples=25)
 FIRST_OF_A_KIND = {name.split()[0]: kind for name, kind in reversed(INCOMING.items())}
 IN_JSON = {
     name: kind for name, kind in FIRST_OF_A_KIND.items() if kind.seal("7392").startswith(b"{")
@@ -269,7 +269,7 @@ def test_a_damaged_envelope_is_refused_or_says_the_same(
         assert damaged == text or json.loads(damaged) == json.loads(text)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(form=st.sampled_from(Plaintext), content=st.binary(max_size=9) | st.binary(max_size=40))
 def test_a_plaintext_is_one_pin_or_malformed(form: Plaintext, content: bytes) -> None:
     """And as the partner's end reads it, where it is one."""

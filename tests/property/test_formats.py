@@ -30,7 +30,7 @@ pins = st.text(DIGITS, min_size=4, max_size=12)
 pans = st.text(DIGITS, min_size=12, max_size=19)
 seeds = st.integers(0, 2**64 - 1)
 
-bounded = settings(max_examples=150, deadline=None)
+bounded = settings(max_examples=150)
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def test_the_random_half_of_format_4_is_not_looked_at(pin: str, seeds: tuple[int
 # Another PAN
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(pin=pins, pan=pans, other=pans)
 def test_format_0_never_gives_the_pin_under_another_pan(pin: str, pan: str, other: str) -> None:
     assume(part(pan) != part(other))
@@ -188,7 +188,7 @@ def test_format_0_never_gives_the_pin_when_one_pan_digit_changed(
     assert with_other_pan("format 0", pin, pan, other) != pin
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(pin=pins, pan=pans, other=pans, seed=seeds)
 def test_format_3_gives_the_pin_under_another_pan_only_where_its_fill_hides_the_difference(
     pin: str, pan: str, other: str, seed: int

@@ -35,7 +35,7 @@ asks = st.builds(Ask, keys=keys, formats=formats, profiles=profiles, programs=pr
 callers = st.sampled_from(CALLERS)
 methods = st.sampled_from(METHODS)
 
-bounded = settings(max_examples=400, deadline=None)
+bounded = settings(max_examples=400)
 
 
 def answer(table: list[Grant], ask: Ask, caller: str, method: str) -> Grant | Reason:

@@ -33,7 +33,7 @@ KBPK = {
 }
 KEY_BYTES = (8, 16, 24, 32, 64, 121)
 
-bounded = settings(max_examples=60, deadline=None)
+bounded = settings(max_examples=60)
 
 KNOWN = {
     "KC": ["005C9405", "01C3DBE2BB86", "00AB", "01ABCD"],
@@ -185,7 +185,7 @@ def test_no_block_is_shorter_or_longer(
         assert not opens(changed)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(text=st.text(max_size=120) | st.text(NAMES, max_size=120))
 def test_no_other_text_is_a_block(text: str) -> None:
     assert not opens(text)

@@ -52,7 +52,7 @@ def outcome(lane, group, payload, timeout):
         return type(error)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     calls=st.lists(
         st.tuples(

@@ -39,7 +39,7 @@ pins = st.text(DIGITS, min_size=4, max_size=12)
 pans = st.text(DIGITS, min_size=12, max_size=19)
 halves = st.binary(min_size=4, max_size=4)
 
-bounded = settings(max_examples=60, deadline=None)
+bounded = settings(max_examples=60)
 
 
 @dataclass(frozen=True)

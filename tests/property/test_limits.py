@@ -25,7 +25,7 @@ from pinvault.policy.shared_table import SharedTable
 START = 1_770_000_000.0
 HASH = bytes(20)
 
-steady = settings(deadline=None, max_examples=60)
+steady = settings(max_examples=60)
 ONE_PER_MINUTE = Rate(count=1, period_s=60.0, burst=1)
 
 

@@ -146,7 +146,7 @@ def test_exactly_the_drawing_succeeds(
     world.table.close()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     permitted=st.frozensets(st.sampled_from(PERMISSIONS)),
     granted=st.frozensets(st.sampled_from(Format)),
@@ -166,7 +166,7 @@ def test_no_format_passes_that_the_row_does_not_name(
     world.table.close()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     place=st.integers(min_value=0, max_value=len(PAN) - 1),
     step=st.integers(min_value=1, max_value=9),

@@ -456,7 +456,6 @@ def test_the_vault_agrees_with_the_model(store: Store, tmp_path: Path) -> None:
             derandomize=not WALKS,
             database=None,
             phases=(Phase.generate, Phase.shrink),
-            deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
     )

@@ -28,7 +28,7 @@ places = st.integers(0, 11)
 steps = st.integers(1, 9)
 indexes = st.integers(0, 6)
 
-bounded = settings(max_examples=150, deadline=None)
+bounded = settings(max_examples=150)
 
 
 def encipher(block: bytes, key: bytes = KEY) -> bytes:
@@ -98,7 +98,7 @@ def test_a_pvv_depends_on_four_pin_digits_eleven_pan_digits_and_the_index_alone(
     assert [block.hex() for block in seen] == [f"{pan[-12:-1]}{index}{pin[:4]}"] * 2
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     st.text("abcdef", min_size=10, max_size=16).flatmap(
         lambda letters: st.permutations(letters + "0314159"[: 16 - len(letters)])
@@ -225,7 +225,7 @@ def test_a_shorter_offset_covers_the_last_digits_of_the_pin(
 # Comparison
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(left=pins, right=pins, cut=st.integers(4, 12))
 def test_pins_are_the_same_when_their_digits_are(left: str, right: str, cut: int) -> None:
     for one, other in ((left, right), (left, left), (left, left[:cut]), (left[:cut], left)):

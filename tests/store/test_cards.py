@@ -12,9 +12,7 @@ from tests.store.conftest import empty
 from tests.store.samples import NOW, add_cards, card, hashed, read, write
 
 ids = st.text(st.characters(codec="ascii", exclude_characters="\0"), min_size=1, max_size=36)
-bounded = settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+bounded = settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @bounded

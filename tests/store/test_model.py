@@ -189,7 +189,6 @@ def test_the_store_agrees_with_the_model(opened: Store, engine: str) -> None:
         settings=settings(
             max_examples=EXAMPLES[engine],
             stateful_step_count=25,
-            deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
     )

@@ -22,9 +22,7 @@ def claim(store: Store, *, now: int = NOW) -> reencrypt.Chunk | None:
     return write(store, reencrypt.claim, "job", **values)
 
 
-@settings(
-    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(first=st.integers(0, 12), later=st.integers(0, 12), size=st.integers(1, 5))
 def test_chunks_hold_every_row_once(store: Store, first: int, later: int, size: int) -> None:
     """Rows that came after all others are found by the next plan."""

@@ -36,9 +36,7 @@ def fill(store: Store, over: int, alive: int) -> None:
 SWEPT = (schema.control_token, schema.pin_session, schema.idempotency, schema.outbox)
 
 
-@settings(
-    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(over=st.integers(0, 7), alive=st.integers(0, 3), count=st.integers(1, 4))
 def test_what_is_over_goes_in_bites(store: Store, over: int, alive: int, count: int) -> None:
     empty(store)

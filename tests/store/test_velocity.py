@@ -11,9 +11,7 @@ WINDOW = 5
 LIMIT = 3
 
 
-@settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.integers(-2, 4), max_size=20))
 def test_a_window_counts_up_to_its_limit(store: Store, steps: list[int]) -> None:
     """Time may go back: that lengthens a window and forgives nothing."""

@@ -105,7 +105,7 @@ def notes_of(text: str) -> list[str]:
     return re.findall("#.*", text)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_notes_and_order_survive_every_change_and_the_result_reads_back(
     data, tmp_path_factory

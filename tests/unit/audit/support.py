@@ -16,7 +16,7 @@ from pinvault.audit.checkpoint import sign_checkpoint
 from pinvault.audit.durable import worker_path
 from pinvault.audit.record import Boot, OwnRecord, encode, encode_own
 
-steady = settings(deadline=None, max_examples=60)
+steady = settings(max_examples=60)
 """For properties on a busy machine: no example is failed for being slow."""
 
 CHAIN_KEY = bytes(range(32))

@@ -35,7 +35,7 @@ from tests.unit.ceremony.support import (
 )
 
 pytestmark = pytest.mark.usefixtures("cheap_hashes")
-quick = settings(max_examples=10, deadline=None)
+quick = settings(max_examples=10)
 ONE_CHECK, TWO_CHECK = (check_of(bytes.fromhex(value), "TDES_2KEY") for value in (ONE, TWO))
 
 

@@ -105,9 +105,7 @@ def test_what_is_no_id_of_a_card_is_malformed_and_spends_nothing(world: World, n
     assert world.table.live(now=world.clock.now) == 0
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(letters=st.text("ghijklmnopqrstuvwxyz", min_size=26, max_size=26))
 def test_an_envelope_is_good_for_any_card_that_it_names(world: World, letters: str) -> None:
     card = f"card_{letters}"

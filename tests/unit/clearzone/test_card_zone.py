@@ -63,9 +63,7 @@ __all__ = ["made_pins"]
 RULES = PinRules(name="cards")
 WEAK = "1234"
 recipes = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
-bounded = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+bounded = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture

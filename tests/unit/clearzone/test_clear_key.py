@@ -24,7 +24,7 @@ SECRET = bytes.fromhex("0123456789ABCDEFFEDCBA9876543210")
 FORMS = (SECRET.hex(), SECRET.hex().upper(), repr(SECRET), repr(bytearray(SECRET)), str([*SECRET]))
 SECRET_ALGORITHMS = [a for a in Algorithm if a.family in (Family.TDES, Family.AES, Family.HMAC)]
 
-bounded = settings(max_examples=100, deadline=None)
+bounded = settings(max_examples=100)
 
 
 @dataclasses.dataclass(frozen=True)

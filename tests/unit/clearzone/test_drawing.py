@@ -17,7 +17,7 @@ from pinvault.model.pin_rules import PinRules
 from pinvault.model.profiles import PinLength
 
 RULES = PinRules(name="cards")
-bounded = settings(max_examples=200, deadline=None)
+bounded = settings(max_examples=200)
 
 
 class Source:

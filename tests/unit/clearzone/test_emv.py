@@ -25,7 +25,7 @@ SMI = key("imk-smi", "E2", "TDES_2KEY", "X")
 AC = key("imk-ac", "E0", "TDES_2KEY", "X")
 VALUES = {each: random.Random(each.id).randbytes(16) for each in (SMC, SMI, AC)}
 KINDS = [(block, padding) for block in ScriptBlock for padding in ScriptPadding]
-bounded = settings(max_examples=60, deadline=None)
+bounded = settings(max_examples=60)
 
 pans = st.text("0123456789", min_size=12, max_size=19)
 pins = st.text("0123456789", min_size=4, max_size=12)
@@ -105,7 +105,7 @@ def read(reader: Card, wanted: ScriptToMake, made: Script, current: str | None =
 
 
 @pytest.mark.parametrize(("block", "padding"), KINDS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(pan=pans, sequence=sequences, cryptogram=cryptograms, message=commands, new=pins, old=pins)
 def test_the_card_reads_what_was_made_for_it(
     block: ScriptBlock, padding: ScriptPadding, pan, sequence, cryptogram, message, new, old

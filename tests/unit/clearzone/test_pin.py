@@ -16,7 +16,7 @@ import msgspec
 import pytest
 import rich.pretty
 import structlog
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pinvault.clearzone.opening import digits_of, length_of
@@ -149,7 +149,6 @@ def test_a_pin_takes_no_attributes_and_has_no_dictionary(pin: Pin) -> None:
     assert not hasattr(pin, "__dict__")
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=20))
 def test_a_pin_is_4_to_12_ascii_digits_and_nothing_else(digits: bytes) -> None:
     well_formed = MIN_DIGITS <= len(digits) <= MAX_DIGITS and set(digits) <= set(b"0123456789")
@@ -160,7 +159,6 @@ def test_a_pin_is_4_to_12_ascii_digits_and_nothing_else(digits: bytes) -> None:
     assert made == (digits if well_formed else None)
 
 
-@settings(deadline=None)
 @given(st.text("0123456789", min_size=4, max_size=12))
 def test_the_door_gives_the_digits_and_their_number(digits: str) -> None:
     for given_as in (digits.encode(), bytearray(digits, "ascii")):

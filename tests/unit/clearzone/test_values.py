@@ -41,7 +41,7 @@ SECRETS = {
 }
 TABLE = "0123456789012345"
 VISA = VisaPvvScheme(name="visa", keys={1: PVK.name, 2: OTHER_PVK.name})
-bounded = settings(max_examples=50, deadline=None)
+bounded = settings(max_examples=50)
 
 pans = st.text("0123456789", min_size=16, max_size=19)
 lengths = st.integers(min_value=4, max_value=12)

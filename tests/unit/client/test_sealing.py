@@ -5,7 +5,7 @@ import json
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from joserfc import jwe
 from joserfc.jwk import RSAKey
@@ -56,7 +56,6 @@ def test_a_key_of_another_algorithm_is_not_sealed_with(jwk: dict[str, str], alg:
         SealingKey.from_jwk(kid="pin-seal/1", alg=alg, n=jwk["n"], e=jwk["e"])
 
 
-@settings(deadline=None)
 @given(text=st.text(max_size=16) | st.text("0123456789", max_size=16))
 def test_only_4_to_12_digits_are_sealed_and_nothing_is_repeated(key: SealingKey, text: str) -> None:
     if 4 <= len(text) <= 12 and set(text) <= set("0123456789"):

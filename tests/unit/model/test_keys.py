@@ -58,7 +58,7 @@ def may(each: Key, usage: Usage, modes: frozenset[Mode], *, enciphers: bool) -> 
     return None
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(
     each=keys,
     usage=st.sampled_from([Usage.P0, Usage.D1]),
@@ -172,7 +172,7 @@ rings = st.lists(
 ).map(lambda rows: [key(n, "P0", "TDES_2KEY", "B", version=v, state=s) for n, v, s in rows])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(ring=rings, name=names, version=st.integers(1, 12))
 def test_a_name_means_its_active_version_and_a_name_with_version_that_one(
     ring: list[Key], name: str, version: int
@@ -188,7 +188,7 @@ def test_a_name_means_its_active_version_and_a_name_with_version_that_one(
             assert found is Reason.KEY_UNKNOWN
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(ring=rings, name=names)
 def test_versions_are_those_not_retired_newest_first(ring: list[Key], name: str) -> None:
     expected = sorted(
@@ -198,7 +198,7 @@ def test_versions_are_those_not_retired_newest_first(ring: list[Key], name: str)
     assert list(KeyDirectory(ring).versions(name)) == expected
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(ring=rings, name=names)
 def test_the_newest_version_is_the_highest_even_when_it_is_retired(
     ring: list[Key], name: str
@@ -208,7 +208,6 @@ def test_the_newest_version_is_the_highest_even_when_it_is_retired(
     assert (newest.version if newest else 0) == max(numbers, default=0)
 
 
-@settings(deadline=None)
 @given(ring=rings)
 def test_a_directory_lists_by_name_then_by_version_as_a_number(ring: list[Key]) -> None:
     listed = [(each.name, each.version) for each in KeyDirectory(ring)]

@@ -9,7 +9,7 @@ import pprint
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pinvault.model.pan import Pan
@@ -86,7 +86,6 @@ def test_what_would_copy_or_spell_it_is_an_error_without_digits(pan: Pan, use) -
     assert shows_nothing(str(caught.value))
 
 
-@settings(deadline=None)
 @given(pans, pans)
 def test_pans_are_equal_when_their_whole_texts_are(one: str, other: str) -> None:
     assert Pan(one).same_as(Pan(other)) is (one == other)
@@ -100,13 +99,11 @@ def test_a_pan_is_not_equal_to_its_text(pan: Pan) -> None:
     assert pan not in (NUMBER, NUMBER.encode())
 
 
-@settings(deadline=None)
 @given(pans)
 def test_the_digits_are_given_on_request(digits: str) -> None:
     assert Pan(digits).digits() == digits
 
 
-@settings(deadline=None)
 @given(st.text(max_size=24))
 def test_texts_that_are_no_pan_are_refused_without_being_repeated(text: str) -> None:
     well_formed = 12 <= len(text) <= 19 and set(text) <= set("0123456789")

@@ -111,7 +111,7 @@ def test_a_weak_or_broken_table_is_refused(table: str) -> None:
     assert not table or table not in str(caught.value)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.sampled_from(range(6, 11)).flatmap(
         lambda kinds: st.text(DIGITS[:kinds], min_size=16, max_size=16)
@@ -160,7 +160,7 @@ def test_a_layout_makes_the_block(template: str, pad: str, pan: str, block: str)
     assert layout.block(Pan(pan)).hex().upper() == block
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     pan=st.text(DIGITS, min_size=12, max_size=19),
     kind=st.sampled_from(["first", "last", "account"]),

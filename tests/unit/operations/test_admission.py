@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pinvault.model.errors import Reason, Refusal
@@ -75,7 +75,6 @@ def test_a_caller_without_a_row_does_not_enter(world: World) -> None:
     assert world.is_untouched()
 
 
-@settings(deadline=None)
 @given(
     digits=st.text("0123456789", min_size=12, max_size=19),
     secret=st.binary(min_size=32, max_size=32),

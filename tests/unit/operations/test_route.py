@@ -1,7 +1,7 @@
 """One PAN a call: all that a call names are the same, compared as text."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pinvault.model.errors import Reason, Refusal
@@ -14,7 +14,6 @@ named = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(named)
 def test_the_one_pan_of_a_call_is_the_one_that_all_name(texts: list[str | None]) -> None:
     different = {text for text in texts if text is not None}

@@ -42,7 +42,7 @@ def test_a_count_is_what_was_counted_once_all_is_given_back(path: Path) -> None:
     again.close()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     refuse=st.integers(1, 400),
     calls=st.lists(st.tuples(st.integers(0, 2), st.integers(1, 60)), max_size=40),
