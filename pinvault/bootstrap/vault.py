@@ -47,6 +47,7 @@ class PinVault:
     secrets: Secrets
     metrics: StoreMetrics
     watch: StoreWatch
+    longest_call_s: float
 
     def desk(self, *, router: Router, schemes: Schemes, admission: Admission) -> CardDesk:
         """Build what the use cases of cards stand on, over one key ring."""
@@ -63,6 +64,7 @@ class PinVault:
             sealing_key=self.secrets.store_seal,
             now=time.time,
             is_up=self.watch.is_up,
+            longest_call_s=self.longest_call_s,
         )
 
     def methods(self, desk: CardDesk) -> tuple[Method[Any], ...]:
@@ -111,4 +113,5 @@ def open_vault(
         secrets=secrets,
         metrics=metrics,
         watch=watch,
+        longest_call_s=config.server.deadline.ceiling_s,
     )

@@ -3,7 +3,7 @@
 Rules:
 - A program is wrong here or nowhere: what does not fit its scheme, its rules or the store's keys is
   told at start, by the option that is to blame.
-- What can be had back must be switched on: without `reveal` nothing is kept that a PIN opens from.
+- What can be had back must be switched on: without `reveal` nothing is kept to give a PIN out.
 """
 
 import re

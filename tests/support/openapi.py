@@ -36,7 +36,7 @@ def call_all(app: Any, *, headers: dict[str, str] | None = None, examples: int =
 def _call(cases: Any, headers: dict[str, str], examples: int) -> None:
     checks = [HealthCheck.too_slow, HealthCheck.filter_too_much]
 
-    @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=checks)
+    @settings(max_examples=examples, database=None, suppress_health_check=checks)
     @given(case=cases)
     def run(case: Any) -> None:
         excluded = [positive_data_acceptance]

@@ -92,6 +92,7 @@ from tests.support.software_device import SoftwareDevice, held, key
 T = TypeVar("T")
 
 NOW = 1_770_000_000.0
+LONGEST_CALL_S = 10.0
 TODAY = date(2026, 6, 15)
 CALLER = "card-app"
 STRANGER = "other-app"
@@ -389,6 +390,7 @@ class Vault:
             sealing_key=bytes(range(32, 64)),
             now=self.clock,
             is_up=lambda: self.store_is_up,
+            longest_call_s=LONGEST_CALL_S,
         )
 
     def add(

@@ -22,10 +22,13 @@ from pinvault.model.cards import (
 )
 from pinvault.model.errors import Reason
 from pinvault.operations.cards.once import LEASE_SLACK_S
+from pinvault.operations.cards.trial import CLOCKS_APART_S
+from tests.support.vault import LONGEST_CALL_S
 
 Answer = tuple[Any, ...]
-ANSWER_KEPT_S, LEASE_S, DIED_AFTER_S = 86_400, 60 + LEASE_SLACK_S, 60
+ANSWER_KEPT_S, LEASE_S = 86_400, 60 + LEASE_SLACK_S
 """A call has 60 s, and some more to end."""
+DIED_AFTER_S = LONGEST_CALL_S + CLOCKS_APART_S
 
 
 class Refused(Exception):

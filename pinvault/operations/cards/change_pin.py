@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pinvault.model.call import Call
 from pinvault.model.cards import CardRef, EventType, PinUse
 from pinvault.model.pins import PinSource
+from pinvault.operations.cards import trial
 from pinvault.operations.cards.answers import PinVerdict
 from pinvault.operations.cards.desk import CardDesk
 from pinvault.operations.cards.intake import Source, admit
@@ -32,6 +33,7 @@ class ChangePin:
         if (told := once.told()) is not None:
             return told
         known = desk.find(call, card, PinUse.SET, PinUse.CHECK)
+        trial.require_tries(desk, known)
         admitted = admit(
             desk,
             call,

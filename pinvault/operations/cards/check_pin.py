@@ -35,6 +35,7 @@ class CheckPin:
         if (told := once.told()) is not None:
             return told
         known = desk.find(call, card, PinUse.CHECK)
+        trial.require_tries(desk, known)
         admitted = admit(desk, call, known, Source(source=source, at="source"))
         (sealed,) = admitted.sources
         counted = trial.begin(desk, known, once)

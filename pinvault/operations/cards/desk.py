@@ -83,7 +83,8 @@ class KnownCard:
 class CardDesk:
     """Who resolves names, lets calls pass, moves PINs, and keeps them.
 
-    `now` gives Unix seconds; `is_up` whether the store answered when it was last looked at.
+    `now` gives Unix seconds; `is_up` whether the store answered when it was last looked at. No call
+    takes longer than `longest_call_s`.
     """
 
     router: Router
@@ -98,6 +99,7 @@ class CardDesk:
     sealing_key: bytes = field(repr=False)
     now: Callable[[], float]
     is_up: Callable[[], bool]
+    longest_call_s: float
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Give what `work` finds in one snapshot of the store, or refuse."""

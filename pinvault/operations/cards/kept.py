@@ -7,7 +7,8 @@ Rules:
 - What verifies a PIN is told by its row, not by the program of today: `pvv:SCHEME:INDEX@KEY`,
   `offset:SCHEME@KEY`, or `block`. KEY is the version that made the value, `name/version`, and
   compares with it as long as its state lets it: a rotation breaks no PIN.
-- Only a program that reveals has a block kept that its PIN can be had from.
+- Only a program that reveals has a block kept to give its PIN out. The reference block of a program
+  without a scheme is deciphered in the zone to compare, and never leaves it in another form.
 """
 
 from dataclasses import replace

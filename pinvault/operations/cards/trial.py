@@ -1,8 +1,8 @@
 """Tries: counted before anything is compared, and what becomes of them.
 
 Rules:
-- A try is counted, and committed, before the HSM is asked. It is given back only where nothing was
-  compared: a crash costs a try, and never gives one.
+- A blocked PIN is nothing to the HSM. A try is counted, and committed, before anything is compared,
+  and given back only where nothing was: a crash costs a try, and never gives one.
 - The right PIN gives all tries back. The wrong one that used the last blocks, unless a try has come
   back since. If who used the last died before it could, the next attempt blocks in its stead.
 """
@@ -19,10 +19,20 @@ from pinvault.operations.cards.once import Once
 from pinvault.store import Connection, pins
 from pinvault.store.pins import StoredPin
 
-DIED_AFTER_S = 60
-"""How old the last try is when its call cannot be under way any more, in seconds."""
+CLOCKS_APART_S = 50
+"""How far clocks of hosts may be apart, and a commit take, before a call seems to be over."""
 
 Step = Callable[[Connection], None]
+
+
+def require_tries(desk: CardDesk, known: KnownCard) -> None:
+    """Refuse a card whose PIN is blocked by now, before the HSM does anything for it.
+
+    Only `begin` can tell that there is a try.
+    """
+    pin = desk.read(lambda db: pins.get_pin(db, known.card.id))
+    if pin is not None and pin.blocked_at is not None:
+        raise Refusal(Reason.PIN_BLOCKED)
 
 
 def begin(desk: CardDesk, known: KnownCard, once: Once[Any], *before: Step) -> StoredPin:
@@ -89,7 +99,8 @@ def _block_for_the_dead(db: Connection, desk: CardDesk, known: KnownCard) -> Non
     pin = pins.get_pin(db, known.card.id)
     if pin is None:
         raise Refusal(Reason.PIN_NOT_SET)
-    if pin.blocked_at is None and (pin.tried_at or 0) < desk.micros() - DIED_AFTER_S * MICROSECONDS:
+    under_way_us = int((desk.longest_call_s + CLOCKS_APART_S) * MICROSECONDS)
+    if pin.blocked_at is None and (pin.tried_at or 0) < desk.micros() - under_way_us:
         _block(db, desk, known, pin)
 
 
