@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class StoredUnreadable(Exception):
-    """What is stored of a card does not open under its key and for its card."""
+    """What is stored of a card does not open for it, or is not what was registered."""
 
 
 def ours(work: Callable[[], T]) -> T:

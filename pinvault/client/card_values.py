@@ -30,10 +30,11 @@ class ExternalId:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardNumber:
-    """A card by its PAN, and its PAN sequence number where several cards share the PAN."""
+    """A card by its PAN, and by its PAN sequence number and program where several share the PAN."""
 
     pan: str = field(repr=False)
     sequence_number: str | None = None
+    program: str | None = None
 
 
 CardSelector = str | ExternalId | CardNumber
@@ -155,6 +156,7 @@ class OpenedSession:
 
     page_secret: str = field(repr=False)
     card_id: str
+    last_four: str
     action: SessionAction
     min_pin_length: int
     max_pin_length: int

@@ -264,6 +264,7 @@ class Cards:
         return OpenedSession(
             page_secret=reply.page_secret,
             card_id=reply.card_id,
+            last_four=reply.last_four,
             action=cast(
                 "SessionAction", pb.PinSessionAction.Name(reply.action).removeprefix(_ACTION)
             ),
@@ -315,7 +316,11 @@ def _selector(card: CardSelector) -> pb.CardSelector:
         external = pb.CardExternalId(program=card.program, external_id=card.external_id)
         return pb.CardSelector(external=external)
     if isinstance(card, CardNumber):
-        number = pb.CardNumber(pan=card.pan, pan_sequence_number=card.sequence_number or "")
+        number = pb.CardNumber(
+            pan=card.pan,
+            pan_sequence_number=card.sequence_number or "",
+            program=card.program or "",
+        )
         return pb.CardSelector(number=number)
     return pb.CardSelector(card_id=card)
 

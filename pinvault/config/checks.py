@@ -3,6 +3,7 @@
 Rules:
 - What a row of the grants lets through must be bounded where asking often tells of PINs.
 - What is named must be there, and what is kept for the store is for nobody's calls.
+- What is granted can be used.
 """
 
 from pinvault.config.loaded import ConfigError, Loaded
@@ -122,6 +123,7 @@ def _check_grants(loaded: Loaded) -> None:
         _check_names(loaded, section, option)
         _check_row(loaded, section, option)
     _check_rates(loaded)
+    _check_tokens(loaded)
 
 
 def _check_names(loaded: Loaded, section: GrantSection, option: str) -> None:
@@ -236,6 +238,26 @@ def _check_rates(loaded: Loaded) -> None:
                 if rate is not None and seen.setdefault((name, *account), rate) != rate:
                     text = f"{caller} has two different rates for one account: make them the same"
                     raise ConfigError(loaded.path, f"grants.{name}", text)
+
+
+def _check_tokens(loaded: Loaded) -> None:
+    """Refuse a right to reveal that nobody can use: it takes a token that its caller had issued."""
+    by_method = {
+        method: {
+            (caller, program)
+            for row in loaded.grants()
+            if row.method == f"CardPinService.{method}"
+            for caller in row.callers
+            for program in row.programs
+        }
+        for method in ("RevealPin", "IssueControlToken")
+    }
+    for caller, program in sorted(by_method["RevealPin"] - by_method["IssueControlToken"]):
+        text = (
+            f"{caller} may reveal PINs of {program} by control tokens of its own alone, and may "
+            "have none issued: grant it CardPinService.IssueControlToken"
+        )
+        raise ConfigError(loaded.path, "grants", text)
 
 
 def _check_mode(loaded: Loaded) -> None:

@@ -174,7 +174,9 @@ class GrantSection(Section, frozen=True):
     keys: tuple[Name, ...] = ()
     formats: tuple[Format, ...] = ()
     profiles: tuple[Name, ...] = ()
-    translations: tuple[Literal["iso-1-to-pan", "aes-to-tdes", "chosen-pin-to-offset"], ...] = ()
+    translations: tuple[
+        Literal["iso-1-to-pan", "aes-to-tdes", "chosen-pin-to-offset", "block-to-reveal"], ...
+    ] = ()
     schemes: tuple[Name, ...] = ()
     programs: tuple[Name, ...] = ()
     pin_length: PinLengthSection | None = None

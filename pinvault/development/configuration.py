@@ -347,6 +347,7 @@ def _rows(settings: Settings) -> list[_Row]:
             CARD_APP,
             CARD_METHODS,
             profiles=("sealed-pin", "sealed-card", "interswitch"),
+            translations=("block-to-reveal",),
             programs=PROGRAMS,
             service="CardPinService",
         ),
@@ -354,6 +355,8 @@ def _rows(settings: Settings) -> list[_Row]:
         _Row(
             EDGE,
             EDGE_METHODS,
+            keys=(),
+            formats=(),
             profiles=("sealed-card", "interswitch"),
             programs=PROGRAMS,
             service="CardPinService",

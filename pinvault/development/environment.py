@@ -33,7 +33,7 @@ from pinvault.development.partner import Partner, Phone
 
 TRUST_DOMAIN = "spiffe://pinvault.test"
 CLIENTS = ("card-app", "switch", "key-manager", "nobody", "edge", "issuer")
-LAYOUT = 5
+LAYOUT = 6
 _RECORD = "environment.json"
 # What makes the variant of a TDES base derivation key (ANSI X9.24-1:2009, A.6).
 KEY_VARIANT = bytes.fromhex("C0C0C0C000000000C0C0C0C000000000")

@@ -153,10 +153,11 @@ class ByExternalId:
 
 @dataclass(frozen=True, slots=True)
 class ByNumber:
-    """A card by its PAN, and its PAN sequence number where several cards share the PAN."""
+    """A card by its PAN, and by its PAN sequence number and program where several share the PAN."""
 
     pan: Pan = field(repr=False)
     sequence_number: str | None
+    program: str | None = None
 
 
 CardRef = ById | ByExternalId | ByNumber

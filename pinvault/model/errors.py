@@ -222,7 +222,9 @@ TEXTS: dict[Reason, str] = {
     Reason.CARD_UNKNOWN: (
         "No card of a program that the caller's grants name has this id, number or external id."
     ),
-    Reason.CARD_AMBIGUOUS: "Several cards have this PAN. Give the PAN sequence number.",
+    Reason.CARD_AMBIGUOUS: (
+        "Several cards have this PAN. Give the PAN sequence number, or the program."
+    ),
     Reason.CARD_ALREADY_EXISTS: (
         "A card with this PAN and sequence number, or with this external id in the program, is "
         "registered. See GetCard."

@@ -27,6 +27,7 @@ class Permission(StrEnum):
     ISO_1_TO_PAN = "iso-1-to-pan"
     AES_TO_TDES = "aes-to-tdes"
     CHOSEN_PIN_TO_OFFSET = "chosen-pin-to-offset"
+    BLOCK_TO_REVEAL = "block-to-reveal"
 
 
 _0, _1, _3, _4 = Format.ISO_0, Format.ISO_1, Format.ISO_3, Format.ISO_4

@@ -55,8 +55,9 @@ def read_card(message: pb.CardSelector) -> CardRef:
         case "external":
             return ByExternalId(message.external.program, message.external.external_id)
         case "number":
-            sequence_number = message.number.pan_sequence_number or None
-            return ByNumber(Pan(message.number.pan), sequence_number)
+            number = message.number
+            sequence_number = number.pan_sequence_number or None
+            return ByNumber(Pan(number.pan), sequence_number, number.program or None)
         case _:
             return ById(message.card_id)
 

@@ -217,6 +217,7 @@ class CardPinService:
         return pb.OpenPinSessionResponse(
             page_secret=opened.page_secret,
             card_id=opened.card_id,
+            last_four=opened.last_four,
             action=cards.ACTIONS[opened.action],
             min_pin_length=opened.pin_length.minimum,
             max_pin_length=opened.pin_length.maximum,

@@ -15,7 +15,8 @@ class Card:
 
     `external_id` is what the program's own systems call it, 1 to 64 characters;
     `pan_index` is a keyed hash of the PAN, 32 bytes; `pan_cipher` the PAN under the key `pan_key`,
-    written name/version; `sequence_number` 2 or 3 digits; `expiry` YYMM; times in microseconds UTC.
+    written name/version; `sequence_number` 2 or 3 digits; `expiry` YYMM; times in microseconds UTC;
+    `seal` a keyed hash of what never changes, 32 bytes.
     """
 
     id: str
@@ -30,6 +31,7 @@ class Card:
     status: str
     created_at: int
     changed_at: int
+    seal: bytes = field(repr=False)
 
 
 _CARD = columns(card, Card)

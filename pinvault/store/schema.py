@@ -78,11 +78,12 @@ card = Table(
     _needed("status", _WORD),
     _needed("created_at", _INT),
     _needed("changed_at", _INT),
+    _needed("seal", _BYTES),
     # A PAN may be on several cards, which their sequence numbers tell apart (EMV, tag 5F34).
     UniqueConstraint("pan_index", "sequence_number"),
     UniqueConstraint("program", "external_id"),
     *_lengths(id=_ID, program=_NAME, external_id=(1, 64)),
-    *_lengths(pan_index=_HASH, pan_cipher=(1, 1024), pan_key=_NAME),
+    *_lengths(pan_index=_HASH, pan_cipher=(1, 1024), pan_key=_NAME, seal=_HASH),
     *_lengths(last_four=(4, 4), sequence_number=(2, 3), expiry=(4, 4), status=(1, 16)),
     **_FORM,
 )

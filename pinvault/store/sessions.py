@@ -35,6 +35,7 @@ _OF_PAGE = pin_session.c.page_hash == bindparam("hash")
 
 _ADD = insert(pin_session)
 _GET = select(*_SESSION).where(*_OPEN)
+_IS_PAGES = select(pin_session.c.id).where(*_OPEN, _OF_PAGE)
 _EXCHANGE = (
     update(pin_session)
     .where(
@@ -68,6 +69,12 @@ def add_session(db: Connection, new: PinSession, *, secret_hash: bytes) -> None:
 def get_session(db: Connection, session: str, *, now: int) -> PinSession | None:
     """Give a session that has neither expired nor been used."""
     return one(db.execute(_GET, {"session": session, "now": now}), PinSession)
+
+
+def is_pages(db: Connection, session: str, *, page_hash: bytes, now: int) -> bool:
+    """Say whether a session is open, and the page's that has this secret."""
+    values = {"session": session, "hash": page_hash, "now": now}
+    return db.scalar(_IS_PAGES, values) is not None
 
 
 def exchange(

@@ -211,19 +211,23 @@ class CardNumber(_message.Message):
 
     PAN_FIELD_NUMBER: _builtins.int
     PAN_SEQUENCE_NUMBER_FIELD_NUMBER: _builtins.int
+    PROGRAM_FIELD_NUMBER: _builtins.int
     pan: _builtins.str
     """Required. The PAN: 12 to 19 digits."""
     pan_sequence_number: _builtins.str
     """Optional. The PAN sequence number: 2 or 3 digits. Without it the PAN must be of one card alone."""
+    program: _builtins.str
+    """Optional. The program. Without it the cards of all programs that the caller may know of are looked at."""
     def __init__(
         self,
         *,
         pan: _builtins.str = ...,
         pan_sequence_number: _builtins.str = ...,
+        program: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["pan", b"pan", "pan_sequence_number", b"pan_sequence_number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pan", b"pan", "pan_sequence_number", b"pan_sequence_number", "program", b"program"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1200,6 +1204,7 @@ class OpenPinSessionResponse(_message.Message):
     MAX_PIN_LENGTH_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    LAST_FOUR_FIELD_NUMBER: _builtins.int
     page_secret: _builtins.str
     """Output only. The page's own secret: 32 bytes, base64url without padding. It is told this once; the server keeps its hash."""
     card_id: _builtins.str
@@ -1212,6 +1217,8 @@ class OpenPinSessionResponse(_message.Message):
     """Output only. How many digits a new PIN has at most."""
     origin: _builtins.str
     """Output only. The origin that may embed the page."""
+    last_four: _builtins.str
+    """Output only. The last four digits of the card's PAN, by which the cardholder knows it."""
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. Until when the session is good."""
@@ -1226,10 +1233,11 @@ class OpenPinSessionResponse(_message.Message):
         max_pin_length: _builtins.int = ...,
         origin: _builtins.str = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
+        last_four: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "card_id", b"card_id", "expire_time", b"expire_time", "max_pin_length", b"max_pin_length", "min_pin_length", b"min_pin_length", "origin", b"origin", "page_secret", b"page_secret"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "card_id", b"card_id", "expire_time", b"expire_time", "last_four", b"last_four", "max_pin_length", b"max_pin_length", "min_pin_length", b"min_pin_length", "origin", b"origin", "page_secret", b"page_secret"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -15,15 +15,26 @@ from typing import Any
 import pytest
 
 from hsm.errors import HsmDataRefused, HsmTimeout
-from pinvault.model.cards import ById, SessionAction
+from pinvault.model.cards import ById, CardStatus, SessionAction
 from pinvault.model.errors import Reason, Refusal
 from pinvault.model.faults import ClearedFault
 from pinvault.model.pan import Pan
 from pinvault.model.pins import Format, PinBlockSource, PinSource
 from pinvault.operations.cards.once import Request
-from pinvault.policy.limits import parse_rate
+from pinvault.policy.limits import Rate, parse_rate
 from pinvault.store import upgrade
-from tests.support.vault import ORIGIN, PAN, PROGRAMS, Crash, Fault, Vault, call, rows
+from tests.support.vault import (
+    CALLER,
+    ORIGIN,
+    PAN,
+    PROGRAMS,
+    Crash,
+    Fault,
+    Vault,
+    call,
+    reason_of,
+    rows,
+)
 
 PIN = "7392"
 LIMIT, CHANGES = 3, 10
@@ -368,3 +379,33 @@ def test_entries_of_a_session_end_before_its_time(thief: Thief) -> None:
         told.append(refused.value.reason)
     entries = PROGRAMS["credit"].session_entries
     assert told == [Reason.PIN_WEAK] * entries + [Reason.SESSION_REFUSED] * (8 - entries)
+
+
+def test_the_id_of_a_session_uses_nothing_up(tmp_path: Path) -> None:
+    """It stands in addresses. With a wrong secret nothing is spent of the card, or told."""
+    rare = Rate(count=2, period_s=3600, burst=2)
+    address = f"sqlite:///{tmp_path}/store.db"
+    upgrade(address)
+    vault = Vault(address, tmp_path, grants=rows(CALLER, "debit", per_pan=rare))
+    card = vault.add().card_id  # which is one of the two
+    made = vault.create_session(
+        call("CreatePinSession"), card=ById(card), action=SessionAction.SET, origin=ORIGIN
+    )
+
+    def submit(page_secret: str) -> object:
+        return vault.submit(
+            call("SubmitPin"),
+            session_id=made.session_id,
+            page_secret=page_secret,
+            current=None,
+            new=vault.envelope(PIN, card=card),
+        )
+
+    opened = vault.open_session(
+        call("OpenPinSession"), session_id=made.session_id, secret=made.secret
+    )
+    for status in (CardStatus.SUSPENDED, CardStatus.ACTIVE):
+        vault.set_status(call("SetCardStatus"), card=ById(card), status=status)
+        for secret in ("s" * 43, made.secret):
+            assert reason_of(lambda secret=secret: submit(secret)) is Reason.SESSION_REFUSED
+    assert submit(opened.page_secret)

@@ -5,14 +5,23 @@ who has leave; so each is held to something that nobody makes without the HSM. W
 can do all the same is told at the end, as are its bounds.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from sqlalchemy import Row, Table, update
 
-from pinvault.model.cards import ById, CardRef, SessionAction, TokenKind, Verification, Window
+from pinvault.model.cards import (
+    ById,
+    CardRef,
+    CardStatus,
+    SessionAction,
+    TokenKind,
+    Verification,
+    Window,
+)
 from pinvault.model.errors import Reason, Refusal
 from pinvault.operations.cards.desk import token_hash
 from pinvault.operations.cards.once import AnswerForged, Request
@@ -170,11 +179,69 @@ def test_a_card_that_is_given_to_another_program_gives_nothing(
     yours = vault.add_with_pin("4802", **foreign).card_id
     assert revealed_by(vault, ById(yours)) is Reason.CARD_UNKNOWN
     write(vault, CARDS, yours, program="prepaid-6")
-    assert vault.card(yours).program == "prepaid-6"
+    assert outcome(lambda: vault.card(yours)) == FAULT
     assert revealed_by(vault, ById(yours)) == FAULT
     for digits in ("4802", "4803"):
         assert checked_by(vault, ById(yours), digits, OTHER_PAN) == FAULT
         assert outcome(lambda d=digits: vault.places(yours, d, pan=OTHER_PAN)) == FAULT
+
+
+@contextmanager
+def exchanged(vault: Vault, one: str, other: str, column: str, nobodys: Any) -> Iterator[None]:
+    """Exchange a column of two cards for a moment."""
+    swap(vault, CARDS, one, other, **{column: nobodys})
+    try:
+        yield
+    finally:
+        swap(vault, CARDS, one, other, **{column: nobodys})
+
+
+LIES = {"external_id": "x", "pan_index": bytes(32), "program": "nobodys"}
+NAMES = (by_external_id("mine", "prepaid-6"), by_number(PAN))
+
+
+@pytest.mark.parametrize("column", LIES)
+def test_nobody_lies_while_leave_is_given_and_tells_the_truth_while_it_is_used(
+    vault: Vault, mine: str, column: str
+) -> None:
+    """Rows say that another card is meant, until there is a token or a session for it."""
+    program = "prepaid" if column == "program" else "prepaid-6"
+    told = {"program": program, "pan": OTHER_PAN, "external_id": "yours"}
+    yours = vault.add_with_pin(YOURS[:4], **told).card_id
+    for name in (*NAMES, ById(yours)) if column == "program" else NAMES:
+        for kind in TokenKind:
+            with exchanged(vault, mine, yours, column, LIES[column]):
+                assert outcome(lambda name=name, kind=kind: token_for(vault, name, kind)) in (
+                    FAULT,
+                    Reason.CARD_UNKNOWN,
+                )
+        for action in SessionAction:
+            with exchanged(vault, mine, yours, column, LIES[column]):
+                made = call("CreatePinSession")
+                session = outcome(
+                    lambda made=made, name=name, action=action: vault.create_session(
+                        made, card=name, action=action, origin=ORIGIN
+                    )
+                )
+                assert session in (FAULT, Reason.CARD_UNKNOWN)
+        with exchanged(vault, mine, yours, column, LIES[column]):
+            assert outcome(lambda name=name: vault.get(call("GetCard"), card=name)) in (
+                FAULT,
+                Reason.CARD_UNKNOWN,
+            )
+    assert revealed_by(vault, ById(mine)) == MINE
+
+
+@pytest.mark.parametrize("column", ["last_four", "sequence_number", "expiry"])
+def test_no_fact_of_a_registration_is_written_over(vault: Vault, mine: str, column: str) -> None:
+    real = read(vault, CARDS, mine)._mapping[column]
+    write(vault, CARDS, mine, **{column: "9" * len(real)})
+    assert outcome(lambda: vault.card(mine)) == FAULT
+    closed = CardStatus.CLOSED
+    made = call("SetCardStatus")
+    assert outcome(lambda: vault.set_status(made, card=ById(mine), status=closed)) == FAULT
+    write(vault, CARDS, mine, **{column: real})
+    assert vault.card(mine).card_id == mine
 
 
 # A row names the key that opens it

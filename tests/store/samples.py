@@ -45,6 +45,7 @@ def card(
         status=status,
         created_at=NOW,
         changed_at=NOW,
+        seal=hashed(f"seal of {card_id}"),
     )
 
 

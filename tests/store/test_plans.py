@@ -41,7 +41,7 @@ HASH = {
 }
 FILLS = {
     "card": "'n' || n, 'debit', 'x' || n, {hash}, {hash}, 'storage/1', '1234', '01', '3012', 'A',"
-    " 0, 0",
+    " 0, 0, {hash}",
     "pin": "'n' || n, 'block', NULL, {hash}, 'storage/1', NULL, NULL, 0, 0, NULL, NULL, 1, 1",
     "control_token": "'n' || n, 'SET_PIN', {hash}, {hash}, 'bank', 0, {now} + n, NULL",
     "pin_session": "'n' || n, {hash}, NULL, 'n' || n, 'set', 'bank', '', 0, {now} + n, NULL, NULL",
@@ -97,6 +97,7 @@ def everything(db: Connection) -> None:
     assert sessions.get_session(db, "s", now=NOW)
     page = hashed("page")
     assert sessions.exchange(db, "s", secret_hash=hashed("link"), page_hash=page, now=NOW)
+    assert sessions.is_pages(db, "s", page_hash=page, now=NOW)
     assert sessions.count_entry(db, "s", page_hash=page, limit=3, now=NOW)
     assert sessions.use(db, "s", page_hash=page, now=NOW)
     fingerprint = hashed("request")

@@ -86,6 +86,7 @@ class Maker:
             status="active",
             created_at=NOW,
             changed_at=NOW,
+            seal=bytes(32),
         )
 
     def material(self, number: int, *, digits: bytes = b"4829") -> PinMaterial:

@@ -83,6 +83,7 @@ from pinvault.policy.grants import Grant, Grants
 from pinvault.policy.limits import Limits, Nonces
 from pinvault.policy.pan_index import PanIndex
 from pinvault.policy.shared_table import SharedTable
+from pinvault.policy.translation import Permission
 from pinvault.store import Connection, Store, StoreError, StoreUnavailable, outbox
 from pinvault.store.outbox import StoredMessage
 from pinvault.store.schema import metadata
@@ -199,6 +200,7 @@ def rows(caller: str = CALLER, *programs: str, **row: Any) -> tuple[Grant, ...]:
         "formats": frozenset(Format),
         "profiles": frozenset(PROFILES),
         "programs": frozenset(programs or ("debit", "credit", "prepaid")),
+        "translations": frozenset({Permission.BLOCK_TO_REVEAL}),
     }
     return tuple(
         Grant(callers=frozenset({caller}), method=method, **(everything | row))

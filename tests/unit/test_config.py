@@ -304,26 +304,32 @@ MISTAKES = {
     "guessing at cards without a rate": (
         'per_caller = "200/s"\nper_pan = "10/h"\n\n# Who may reveal',
         'per_caller = "200/s"\n\n# Who may reveal',
-        "grants[9].per_pan",
+        "grants[10].per_pan",
         "a rate per PAN",
     ),
     "revealing without a rate": (
         'per_caller = "10/min"',
         "",
-        "grants[10].per_caller",
+        "grants[11].per_caller",
         "the PINs of all cards",
     ),
     "asking for cards without a rate": (
-        'per_caller = "200/s"\n\n# PINs are set',
-        "\n# PINs are set",
+        'per_caller = "200/s"\n\n# A control token',
+        "\n# A control token",
         "grants[8].per_caller",
         "which PANs are cards",
     ),
     "taking stored PINs without a rate": (
         'methods = ["CardPinService.RevealPin"]\nprograms = ["debit"]\nper_caller = "10/min"',
         'methods = ["PinBlockService.EncryptPinChange"]\nprograms = ["debit"]',
-        "grants[10].per_caller",
+        "grants[11].per_caller",
         "stored PINs",
+    ),
+    "revealing without tokens": (
+        '"CardPinService.IssueControlToken", ',
+        "",
+        "grants",
+        "spiffe://example.org/card-app may reveal PINs of debit by control tokens of its own alone",
     ),
     "lengths of cards in a row": (
         ']\nprograms = ["debit"]',

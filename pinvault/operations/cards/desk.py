@@ -3,8 +3,8 @@
 Rules:
 - A card of a program that the caller's rows for the method do not name is as one that is not there.
 - A transaction holds no call of the HSM, and may run several times: it acts on the store alone.
-- Who writes rows gets no right by it: what is said of tokens and sessions is sealed by a key that
-  only the HSM gives, and so is whatever is told again.
+- Who writes rows gets no right by it: what is said of cards, tokens and sessions is sealed by a key
+  that only the HSM gives, and so is whatever is told again. A card is proven whenever it is read.
 - What the store cannot do now is `STORE_UNAVAILABLE`; what it refuses is a fault of ours. A store
   that is known to be away is not asked: who waits for it holds a thread that others need.
 """
@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from pinvault.clearzone.card_zone import CardZone
+from pinvault.clearzone.stored import StoredUnreadable
 from pinvault.model.call import Call
 from pinvault.model.cards import (
     ByExternalId,
@@ -139,6 +140,11 @@ class CardDesk:
         said = (part.encode() if isinstance(part, str) else part for part in (purpose, *parts))
         return hmac.digest(self.sealing_key, b"\0".join(said), "sha256")
 
+    def card_seal(self, card: Card) -> bytes:
+        """Give the seal of all that registration said of a card."""
+        words = (card.id, card.program, card.external_id or "", card.last_four)
+        return self.seal("card", *words, card.sequence_number, card.expiry, card.pan_index)
+
     def token_seal(
         self, call: Call, token: str, kind: TokenKind, *, card_id: str, expires_at: int
     ) -> bytes:
@@ -205,12 +211,21 @@ class CardDesk:
         if card_id != known.card.id:
             raise Refusal(Reason.CONTROL_TOKEN_REFUSED)
 
-    def session(self, call: Call, session_id: str) -> tuple[PinSession, KnownCard]:
-        """Find a session that is not over, and its card, or refuse."""
+    def session(
+        self, call: Call, session_id: str, *, page_secret: str | None = None
+    ) -> tuple[PinSession, KnownCard]:
+        """Find a session that is not over, and of the page that has the secret; and its card."""
 
         def look(db: Connection) -> tuple[PinSession | None, Card | None]:
-            found = sessions.get_session(db, session_id, now=self.micros())
-            return found, None if found is None else cards.get_card(db, found.card_id)
+            now = self.micros()
+            found = sessions.get_session(db, session_id, now=now)
+            if found is None:
+                return None, None
+            if page_secret is not None:
+                page_hash = self.session_hash("page", found, page_secret)
+                if not sessions.is_pages(db, session_id, page_hash=page_hash, now=now):
+                    return None, None
+            return found, cards.get_card(db, found.card_id)
 
         session, card = self.read(look)
         known = self._visible(call, card, Reason.SESSION_REFUSED)
@@ -222,11 +237,18 @@ class CardDesk:
         """Find a card that the caller may know of, in any status, or refuse."""
         granted = self._granted(call)
         found = [c for c in self.read(lambda db: self._called(db, ref)) if c.program in granted]
-        if len(found) > 1:
+        known = [self.proven(card) for card in found]
+        if len(known) > 1:
             raise Refusal(Reason.CARD_AMBIGUOUS)
-        if not found:
+        if not known:
             raise Refusal(Reason.CARD_UNKNOWN)
-        return KnownCard(found[0], self.programs[found[0].program])
+        return known[0]
+
+    def proven(self, card: Card) -> KnownCard:
+        """Give a card that is as it was registered; a fault of ours when its row says otherwise."""
+        if not hmac.compare_digest(card.seal, self.card_seal(card)):
+            raise StoredUnreadable
+        return KnownCard(card, self.programs[card.program])
 
     def tell(
         self,
@@ -271,9 +293,14 @@ class CardDesk:
                 found = cards.get_card(db, card_id)
             case ByExternalId(program, external_id):
                 found = cards.card_with_external_id(db, program, external_id)
-            case ByNumber(pan, sequence_number):
+            case ByNumber(pan, sequence_number, program):
                 every = cards.cards_with_pan(db, self.index.of(pan))
-                return tuple(c for c in every if sequence_number in (None, c.sequence_number))
+                return tuple(
+                    card
+                    for card in every
+                    if sequence_number in (None, card.sequence_number)
+                    and program in (None, card.program)
+                )
         return () if found is None else (found,)
 
     def _granted(self, call: Call) -> frozenset[str]:
@@ -284,7 +311,7 @@ class CardDesk:
     def _visible(self, call: Call, card: Card | None, otherwise: Reason) -> KnownCard:
         if card is None or card.program not in self._granted(call):
             raise Refusal(otherwise)
-        return KnownCard(card, self.programs[card.program])
+        return self.proven(card)
 
     def _allowed(self, call: Call, known: KnownCard, uses: tuple[PinUse, ...]) -> KnownCard:
         call.notes.card, call.notes.program = known.card.id, known.program.name

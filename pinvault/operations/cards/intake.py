@@ -7,6 +7,8 @@ Rules:
   envelope that says so of no card is taken where the caller's row gives leave to, since it is good
   once; a PIN block, which never wears out, is not.
 - A stored PIN may become a new PIN of a card with the same PAN, and proves nothing of who asks.
+- A PIN block takes leave of its own to become a PIN that can be revealed: who may register a PAN
+  would have the PIN of any block for it.
 """
 
 from dataclasses import dataclass, replace
@@ -23,6 +25,7 @@ from pinvault.model.pins import CardSource, PinSource
 from pinvault.operations.cards import kept
 from pinvault.operations.cards.desk import CardDesk, KnownCard
 from pinvault.operations.passage import Passage, leave_to_bind, require_bound
+from pinvault.policy.translation import Permission
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +55,7 @@ def admit(
 ) -> Admitted:
     """Let a call about a card pass, or refuse; `target` is an envelope that the PIN goes out in."""
     sealed = tuple(_sealed(desk, call, known, each) for each in given)
-    leave = leave_to_bind(*sealed)
+    leave = leave_to_bind(*sealed) | _leave_to_reveal(known, given, sealed)
     passage = Passage(
         sources=sealed,
         targets=() if target is None else (target,),
@@ -93,6 +96,18 @@ def prove(desk: CardDesk, call: Call, stored: StoredOf) -> KnownCard:
     known = desk.look_up(call, ById(stored.card_id))
     open_pan(desk, call, known)
     return known
+
+
+def _leave_to_reveal(
+    known: KnownCard, given: tuple[Source, ...], sealed: tuple[Sealed, ...]
+) -> frozenset[Permission]:
+    """Give the permission that PIN blocks need to become a PIN that can be revealed."""
+    takes_block = any(
+        each.is_new and isinstance(part, SealedBlock) and part.stored is None
+        for each, part in zip(given, sealed, strict=True)
+    )
+    needs_leave = takes_block and known.program.reveal
+    return frozenset({Permission.BLOCK_TO_REVEAL}) if needs_leave else frozenset()
 
 
 def _sealed(desk: CardDesk, call: Call, known: KnownCard, each: Source) -> Sealed:

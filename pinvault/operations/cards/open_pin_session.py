@@ -18,6 +18,7 @@ class OpenedSession:
 
     page_secret: str = field(repr=False)
     card_id: str
+    last_four: str
     action: SessionAction
     pin_length: PinLength
     origin: str
@@ -53,6 +54,7 @@ class OpenPinSession:
         return OpenedSession(
             page_secret=page_secret,
             card_id=opened.card_id,
+            last_four=known.card.last_four,
             action=SessionAction(opened.action),
             pin_length=known.program.pin_length,
             origin=opened.origin,

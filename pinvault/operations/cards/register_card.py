@@ -1,6 +1,9 @@
-"""RegisterCard: a card of a program; its PAN is kept enciphered, and found by a keyed hash."""
+"""RegisterCard: a card of a program; its PAN is kept enciphered, and found by a keyed hash.
 
-from dataclasses import dataclass
+What never changes of a card is sealed, and is proven whenever its row is read.
+"""
+
+from dataclasses import dataclass, replace
 
 from pinvault.model.call import Call
 from pinvault.model.cards import ID_RANDOM_BYTES, CardStatus, card_id, owner
@@ -76,14 +79,14 @@ class RegisterCard:
     def _card(
         self, call: Call, pan: Pan, key: Key, *, program: str, external_id: str | None, **facts: str
     ) -> Card:
-        """Draw the card's id and seal its PAN for it."""
+        """Draw the card's id, seal its PAN for it, and then all that is said of it."""
         desk, now = self.desk, self.desk.micros()
         drawn = desk.zone.random(ID_RANDOM_BYTES, call.deadline)
         new_id = card_id(now_ms=now // 1000, drawn=drawn)
         sealed = desk.zone.seal_pan(
             pan, owner=owner(new_id, program, external_id), key=key, deadline=call.deadline
         )
-        return Card(
+        card = Card(
             id=new_id,
             program=program,
             external_id=external_id,
@@ -93,5 +96,7 @@ class RegisterCard:
             last_four=pan.digits()[-4:],
             created_at=now,
             changed_at=now,
+            seal=b"",
             **facts,
         )
+        return replace(card, seal=desk.card_seal(card))

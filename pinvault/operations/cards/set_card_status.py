@@ -24,9 +24,10 @@ class SetCardStatus:
     def _set(self, db: Connection, known: KnownCard, status: CardStatus) -> CardView:
         card_id, now = known.card.id, self.desk.micros()
         while True:
-            present = cards.get_card(db, card_id)
-            if present is None:
+            found = cards.get_card(db, card_id)
+            if found is None:
                 raise Refusal(Reason.CARD_UNKNOWN)
+            present = self.desk.proven(found).card
             if present.status == CardStatus.CLOSED and status is not CardStatus.CLOSED:
                 raise Refusal(Reason.CARD_STATUS, field="status")
             # Another call may have changed it since it was looked at; then it is looked at again.

@@ -5,7 +5,7 @@ Rules:
   which it may be revealed, and for the PAN of the call.
 - It proves nothing of who asks, so that nothing is ever checked with it.
 - What leaves the vault is counted as a reveal, and that is on disk, before the PIN is opened.
-- Whose a card is stands in its row, and is proven by its PAN, which opens for no other program.
+- Whose a card is stands in its row, which is proven by its seal and by its PAN.
 """
 
 from dataclasses import dataclass, replace

@@ -38,7 +38,7 @@ class SubmitPin:
     ) -> PinVerdict:
         """Set, change or reset the PIN and end the session, or refuse; entries are counted."""
         desk = self.desk
-        session, known = desk.session(call, session_id)
+        session, known = desk.session(call, session_id, page_secret=page_secret)
         action = SessionAction(session.action)
         require_status(known, *USES[action])
         _require_current(action, is_given=current is not None)

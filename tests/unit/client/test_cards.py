@@ -224,6 +224,7 @@ CALLS: tuple[Row, ...] = (
         pb.OpenPinSessionResponse(
             page_secret=SECRET,
             card_id=CARD_ID,
+            last_four="4567",
             action=pb.PIN_SESSION_ACTION_CHANGE,
             min_pin_length=4,
             max_pin_length=6,
@@ -233,6 +234,7 @@ CALLS: tuple[Row, ...] = (
         OpenedSession(
             page_secret=SECRET,
             card_id=CARD_ID,
+            last_four="4567",
             action="CHANGE",
             min_pin_length=4,
             max_pin_length=6,

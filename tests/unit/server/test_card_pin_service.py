@@ -107,6 +107,7 @@ ANSWERS: dict[str, Any] = {
     "OpenPinSession": Facts(
         page_secret=SECRET,
         card_id=CARD_ID,
+        last_four="4567",
         action=SessionAction.CHANGE,
         pin_length=PinLength(minimum=4, maximum=6),
         origin="https://app.example.com",

@@ -45,12 +45,13 @@ def _make_cards() -> None:
         _column("status"),
         _column("created_at", INT),
         _column("changed_at", INT),
+        _column("seal", BYTES),
         sa.UniqueConstraint(
             "pan_index", "sequence_number", name="uq_card_pan_index_sequence_number"
         ),
         sa.UniqueConstraint("program", "external_id", name="uq_card_program_external_id"),
         *_lengths("card", id=ID, program=NAME, external_id=(1, 64)),
-        *_lengths("card", pan_index=HASH, pan_cipher=(1, 1024), pan_key=NAME),
+        *_lengths("card", pan_index=HASH, pan_cipher=(1, 1024), pan_key=NAME, seal=HASH),
         *_lengths("card", last_four=(4, 4), sequence_number=(2, 3), expiry=(4, 4), status=(1, 16)),
     )
 

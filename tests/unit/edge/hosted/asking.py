@@ -43,6 +43,7 @@ class FakeVault:
         return OpenedSession(
             page_secret=PAGE_SECRET,
             card_id="card_" + "g" * 26,
+            last_four="2000",
             action="CHANGE",
             min_pin_length=4,
             max_pin_length=6,

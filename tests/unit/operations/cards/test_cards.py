@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from pinvault.model.cards import ById, CardStatus
+from pinvault.model.cards import ById, ByNumber, CardStatus
 from pinvault.model.errors import Reason
+from pinvault.model.pan import Pan
 from tests.support.vault import (
     CALLER,
     NOW,
@@ -99,6 +100,18 @@ def test_a_card_of_a_program_that_is_no_more_is_unknown(
     less = {name: each for name, each in PROGRAMS.items() if name != "debit"}
     later = make_vault(programs=less)
     assert reason_of(lambda: later.card(view.card_id)) is Reason.CARD_UNKNOWN
+
+
+def test_cards_that_share_a_pan_are_told_apart_by_program(vault: Vault) -> None:
+    first, second = vault.add(), vault.add(program="credit", sequence_number="01")
+    assert reason_of(lambda: vault.get(call("GetCard"), card=by_number())) is Reason.CARD_AMBIGUOUS
+    for view in (first, second):
+        named = ByNumber(Pan(PAN), None, view.program)
+        assert vault.get(call("GetCard"), card=named) == view
+    for program in ("prepaid", "other", "nobodys"):
+        named = ByNumber(Pan(PAN), None, program)
+        unknown = reason_of(lambda named=named: vault.get(call("GetCard"), card=named))
+        assert unknown is Reason.CARD_UNKNOWN
 
 
 def test_cards_that_share_a_pan_are_told_apart_by_sequence_number(vault: Vault) -> None:

@@ -66,6 +66,7 @@ def test_a_page_learns_what_it_must_know(vault: Vault) -> None:
         call("OpenPinSession", PAGE), session_id=session.session_id, secret=session.secret
     )
     assert (opened.card_id, opened.action, opened.origin) == (view.card_id, "set", ORIGIN)
+    assert opened.last_four == view.last_four
     assert (opened.pin_length, opened.expires_at) == (PinLength(minimum=4, maximum=6), NOW + 600)
     stored = repr(vault.snapshot())
     for secret in (session.secret, opened.page_secret):

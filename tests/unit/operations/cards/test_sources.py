@@ -229,6 +229,38 @@ def test_leave_is_given_row_by_row(make_vault: Callable[..., Vault], verb: str) 
     assert vault.snapshot() == before
 
 
+PLACES: dict[str, Callable[[Vault, str, PinSource], object]] = {
+    "SetPin": lambda vault, card, new: vault.set(
+        call("SetPin"), card=ById(card), control_token=None, new=new
+    ),
+    "ResetPin": lambda vault, card, new: vault.reset(call("ResetPin"), card=ById(card), new=new),
+    "ChangePin": lambda vault, card, new: vault.change(
+        call("ChangePin"), card=ById(card), current=vault.envelope(PIN, card=card), new=new
+    ),
+}
+
+
+@pytest.mark.parametrize("program", ["debit", "credit", "prepaid"])
+@pytest.mark.parametrize("verb", PLACES)
+def test_a_block_becomes_a_pin_that_is_revealed_by_leave_alone(
+    make_vault: Callable[..., Vault], verb: str, program: str
+) -> None:
+    """Else who registers the PAN of a recorded block, and sets and reveals its PIN, has it."""
+    vault = make_vault(grants=rows(translations=frozenset()))
+    card = vault.add(program=program).card_id
+    sealed = vault.envelope(PIN, card=card)
+    vault.set(call("SetPin"), card=ById(card), control_token=None, new=sealed)
+    before = vault.snapshot()
+    recorded = vault.block("5937")
+    if PROGRAMS[program].reveal:
+        refused_by = reason_of(lambda: PLACES[verb](vault, card, recorded))
+        assert refused_by is Reason.TRANSLATION_NOT_GRANTED
+        assert vault.snapshot() == before
+        assert PLACES[verb](vault, card, vault.envelope("8264", card=card))
+    else:
+        assert PLACES[verb](vault, card, recorded)
+
+
 def test_a_block_that_names_no_card_is_taken_by_no_leave(make_vault: Callable[..., Vault]) -> None:
     vault = make_vault(grants=rows(translations=frozenset(Permission) - {Permission.NONE}))
     card = vault.add_with_pin().card_id
