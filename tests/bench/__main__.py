@@ -1,4 +1,4 @@
-"""`python -m tests.bench [NAME] [--json]`: run by `./dev bench`."""
+"""`python -m tests.bench [NAME] [--cards N] [--json]`: run by `./dev bench`."""
 
 import argparse
 import json
@@ -7,6 +7,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 import grpc
 from rich.console import Console
@@ -31,7 +32,9 @@ from tests.bench.child import BenchFailed
 from tests.bench.place import workplace
 from tests.bench.report import Table, as_data, show
 
-BENCHMARKS: dict[str, Callable[[Environment], list[Table]]] = {
+CHECK_PIN = "check-pin"
+Benchmark = Callable[[Environment], list[Table]]
+BENCHMARKS: dict[str, Benchmark] = {
     "encrypt-pin": encrypt_pin.run,
     "translate-pin": translate_pin.run,
     "batch": batch.run,
@@ -39,7 +42,7 @@ BENCHMARKS: dict[str, Callable[[Environment], list[Table]]] = {
     "server-kinds": server_kinds.run,
     "lane": lane.run,
     "slow-hsm": slow_hsm.run,
-    "check-pin": check_pin.run,
+    CHECK_PIN: check_pin.run,
     "control-token": control_token.run,
     "reencrypt": reencrypt.run,
     "edge": edge.run,
@@ -52,13 +55,19 @@ def main() -> int:
     """Run one benchmark, or all."""
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
     parser.add_argument("name", nargs="?", choices=BENCHMARKS, help="without it, all")
+    parser.add_argument(
+        "--cards", type=int, default=0, metavar="N", help=f"{CHECK_PIN} among so many other cards"
+    )
     parser.add_argument("--json", action="store_true", help="print the tables as JSON")
     told = parser.parse_args()
+    if told.cards < 0 or (told.cards and told.name != CHECK_PIN):
+        parser.error(f"--cards takes a number of cards, for {CHECK_PIN} alone")
+    benchmarks = BENCHMARKS | {CHECK_PIN: partial(check_pin.run, others=told.cards)}
     names = [told.name] if told.name else list(BENCHMARKS)
     try:
         with workplace() as environment:
             console = None if told.json else Console(width=_width())
-            found = {name: _run(name, environment, console) for name in names}
+            found = {name: _run(name, benchmarks[name], environment, console) for name in names}
     except (BenchFailed, HsmError, ServerFailed) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
@@ -81,10 +90,12 @@ def _width() -> int | None:
     return None if sys.stdout.isatty() else PIPED_WIDTH
 
 
-def _run(name: str, environment: Environment, console: Console | None) -> list[Table]:
+def _run(
+    name: str, benchmark: Benchmark, environment: Environment, console: Console | None
+) -> list[Table]:
     print(f"bench: {name} ...", file=sys.stderr, flush=True)
     began = time.monotonic()
-    tables = BENCHMARKS[name](environment)
+    tables = benchmark(environment)
     print(f"bench: {name}, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     if console is not None:
         show(tables, console)

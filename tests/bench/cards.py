@@ -22,6 +22,7 @@ from pinvault.store import Store, upgrade
 from tests.bench import messages
 from tests.bench.child import BenchFailed, BenchServer
 from tests.bench.load import Measured
+from tests.store import million
 from tests.support.databases import PostgresServer
 
 SQLITE, POSTGRESQL = "SQLite", "PostgreSQL"
@@ -50,8 +51,11 @@ class Place:
 
 
 @contextmanager
-def places(environment: Environment) -> Iterator[tuple[Place, ...]]:
-    """Serve from SQLite and from PostgreSQL, with cards whose PINs are set in both."""
+def places(environment: Environment, *, others: int = 0) -> Iterator[tuple[Place, ...]]:
+    """Serve from SQLite and from PostgreSQL, with cards whose PINs are set in both.
+
+    So many others, which nobody calls about, are there before.
+    """
     with ExitStack() as held:
         database = PostgresServer()
         held.callback(database.stop)
@@ -63,9 +67,11 @@ def places(environment: Environment) -> Iterator[tuple[Place, ...]]:
         found = []
         for index, (engine, address) in enumerate(addresses.items()):
             upgrade(address)
+            store = held.enter_context(closing(Store.open(address, wait_s=WAIT_S)))
+            if others:
+                million.fill(store, others)
             config = _configure(environment, engine, address)
             server = held.enter_context(BenchServer(environment, config=config, index=index))
-            store = held.enter_context(closing(Store.open(address, wait_s=WAIT_S)))
             found.append(Place(engine, server, store, _register(environment, server)))
         yield tuple(found)
 

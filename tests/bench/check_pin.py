@@ -1,7 +1,7 @@
 """`check-pin`: what CheckPin costs beside the bare transactions that it needs, on both engines.
 
 A right PIN in a block, checked with a PVV. PinBlockService.VerifyPin does the same with a PVV that
-the caller brings, and no store.
+the caller brings, and no store. `--cards N` fills both stores with N further cards before.
 """
 
 import os
@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pinvault.development.environment import Environment
-from pinvault.store import Connection, Store, cards, pins
+from pinvault.store import Store, cards, pins
 from pinvault.v1 import card_pin_pb2 as pb
 from pinvault.v1 import pin_block_pb2, resources_pb2
 from tests.bench import beside_store, messages
 from tests.bench.beside_store import ALONE, Turn
-from tests.bench.cards import TRY_LIMIT, Place, now, places
+from tests.bench.cards import CARDS, TRY_LIMIT, Place, now, places
 from tests.bench.load import DEADLINE_S, Work, with_grpc
 from tests.bench.place import path_of
 from tests.bench.report import Column, Row, Table
@@ -25,28 +25,29 @@ UNDER_WAY = 16
 BITE, BITES = 2_000, 5
 
 
-def run(environment: Environment) -> list[Table]:
-    """Measure."""
+def run(environment: Environment, *, others: int = 0) -> list[Table]:
+    """Measure, among so many other cards."""
     source = messages.terminal_pin(environment)
-    with places(environment) as found:
+    among = f"among {CARDS + others:,} cards"
+    with places(environment, others=others) as found:
         turns = {name: turn for place in found for name, turn in _turns(place, source)}
         turns |= {"VerifyPin, no store": _verify(found[0], source)}
         costs = beside_store.table(
-            "CheckPin beside its transactions",
+            f"CheckPin beside its transactions, {among}",
             turns,
             unit="calls",
             reading=(
-                "Alone are the same three transactions: read the card, count a try, clear the "
-                "tries. A `rate x alone` of 1 would be a call that costs nothing else."
+                "Alone are the same four transactions: read the card, read its PIN, count a try, "
+                "clear the tries. A `rate x alone` of 1 would be a call that costs nothing else."
             ),
         )
-        return [costs, _memory(found, source)]
+        return [costs, _memory(found, source, among)]
 
 
 def _turns(place: Place, source: resources_pb2.PinSource) -> Iterator[tuple[str, Turn]]:
     check = beside_store.calls(place, CHECK_PIN, about=lambda card: _calling(card, source))
     yield f"CheckPin, {place.engine}", check
-    bare = beside_store.transactions(place, lambda card_id: _check(place.store, card_id))
+    bare = beside_store.transactions(place, lambda card_id: in_the_store(place.store, card_id))
     yield f"{ALONE}, {place.engine}", bare
 
 
@@ -74,21 +75,19 @@ def _verify(place: Place, source: resources_pb2.PinSource) -> Turn:
     return lambda under_way: with_grpc(place.server, VERIFY_PIN, calls, under_way=under_way)
 
 
-def _check(store: Store, card_id: str) -> None:
-    """Do what CheckPin does in the store for a right PIN."""
+def in_the_store(store: Store, card_id: str) -> None:
+    """Do what CheckPin does in the store for a right PIN, statement by statement."""
     with store.read() as db:
-        cards.get_card(db, card_id)
+        assert cards.get_card(db, card_id)
+    with store.read() as db:
+        assert pins.get_pin(db, card_id)
     counted = store.transact(lambda db: pins.count_try(db, card_id, limit=TRY_LIMIT, now=now()))
-    assert counted is not None
-
-    def end(db: Connection) -> None:
-        assert pins.clear_tries(db, card_id, generation=counted.generation)
-        pins.get_pin(db, card_id)
-
-    store.transact(end)
+    assert counted
+    generation = counted.generation
+    assert store.transact(lambda db: pins.clear_tries(db, card_id, generation=generation))
 
 
-def _memory(found: tuple[Place, ...], source: resources_pb2.PinSource) -> Table:
+def _memory(found: tuple[Place, ...], source: resources_pb2.PinSource, among: str) -> Table:
     """Tell what workers hold while they serve."""
     rows = []
     for place in found:
@@ -99,7 +98,7 @@ def _memory(found: tuple[Place, ...], source: resources_pb2.PinSource) -> Table:
             held.append(_resident_mb(place.server.pid))
         rows.append(Row(place.engine, tuple(held)))
     return Table(
-        title="Memory of the worker, MB resident",
+        title=f"Memory of the worker, MB resident, {among}",
         columns=(
             Column("after the rounds", 1),
             *(Column(f"{BITE * number:,} calls later", 1) for number in range(1, BITES + 1)),

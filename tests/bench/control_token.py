@@ -23,7 +23,7 @@ SET_PIN = path_of("CardPinService.SetPin")
 KIND, CALLER = TokenKind.SET_PIN.value, "bench"
 HOUR = 3_600_000_000
 UNREACHED = 99_999_999
-MATERIAL = PinMaterial(method="pvv:visa:1", value="0000")
+MATERIAL = PinMaterial(method="pvv:visa:1@pvk-visa/1", value="0000")
 
 
 def run(environment: Environment) -> list[Table]:
@@ -36,7 +36,7 @@ def run(environment: Environment) -> list[Table]:
                 place, ISSUE, SET_PIN, about=lambda card: _calling(card, source)
             )
             turns[f"{ALONE}, {place.engine}"] = beside_store.transactions(
-                place, lambda card, store=place.store: _issue_and_set(store, card)
+                place, lambda card, store=place.store: in_the_store(store, card)
             )
         return [
             beside_store.table(
@@ -65,8 +65,8 @@ def _calling(card_id: str, source: resources_pb2.PinSource) -> Work:
     return issue_and_set
 
 
-def _issue_and_set(store: Store, card_id: str) -> None:
-    """Do what both calls do in the store."""
+def in_the_store(store: Store, card_id: str) -> None:
+    """Do what both calls do in the store, statement by statement."""
     token = {"token_hash": _issue(store, card_id), "kind": KIND, "caller": CALLER}
     changes = {"scope": "changes", "subject": card_id.encode()}
     with store.read() as db:
