@@ -13,7 +13,7 @@ import pytest
 from pinvault.model.cards import ById, TokenKind, Window
 from pinvault.model.errors import Reason, Refusal
 from pinvault.operations.cards.once import Request
-from tests.support.vault import PROGRAMS, Crash, Fault, Vault, call, reason_of
+from tests.support.vault import PROGRAMS, Crash, Fault, Vault, call, read_field, reason_of
 
 PIN, WRONG, NEW = "7392", "4821", "8264"
 LIMIT = 3
@@ -136,6 +136,30 @@ def test_a_token_is_used_up_with_the_pin_that_it_set_and_not_without(
             )
         else:
             vault.redeems(given, NEW)
+
+
+@pytest.mark.parametrize("fault", Fault)
+def test_a_pin_that_is_reissued_is_kept_before_it_leaves_and_else_nothing_changed(
+    make_vault: Callable[..., Vault], fault: Fault
+) -> None:
+    vault = make_vault(programs=MANY_CHANGES)
+    card = vault.add_with_pin().card_id
+
+    def issue() -> str:
+        made = call("ReissuePin")
+        return vault.reissue(made, card=ById(card), profile="partner").envelope
+
+    steps = steps_of(vault, issue)
+    writes = [number for number, step in enumerate(steps) if step == "write"]
+    for step in range(len(steps)):
+        vault.resets(card, PIN)
+        _, generation, _ = stored(vault, card)
+        outcome = met(vault, issue, step, fault)
+        assert outcome.died or outcome.reason in (Reason.STORE_UNAVAILABLE, Reason.HSM_UNAVAILABLE)
+        is_done = step == writes[-1] and fault in _DONE
+        assert stored(vault, card) == (0, generation + is_done, False)
+        assert is_done or vault.checks(card, PIN).matches
+    assert vault.checks(card, read_field(issue())).matches
 
 
 WITH_ID = {
