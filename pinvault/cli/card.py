@@ -1,90 +1,43 @@
 """`pinvault card`: the cards whose PINs a server keeps, as a client of it.
 
 Rules:
-- PINs, PANs and control tokens are typed at a hidden prompt or, without a terminal, read from
-  standard input, a line each. None is ever an argument: others on the host read those.
-- A PIN is sealed here for its card, and only then sent. One that is revealed is shown on a
-  terminal alone, unless it is asked for otherwise.
+- A PIN that is revealed is shown on a terminal alone, unless it is asked for otherwise.
+- Tokens and the secrets of sessions are printed as the answer, once, and are written nowhere.
 """
 
 import sys
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, get_args
 
 import click
 
-from pinvault.cli.common import json_option, show
-from pinvault.client import (
-    Card,
-    CardNumber,
-    ExternalId,
-    PinVerdict,
-    PlacedPin,
-    RevealKey,
-    SealedPin,
-    Vault,
-    connect,
+from pinvault.cli.card_line import (
+    ANY,
+    CURRENT,
+    NEW,
+    Line,
+    asked,
+    card_argument,
+    repeatable,
+    request_id_option,
 )
-from pinvault.client.card_values import CardSelector, CardStatus, TokenType, VerifiedBy
+from pinvault.cli.common import json_option, show
+from pinvault.client import Card, PinVerdict, PlacedPin, RevealKey
+from pinvault.client.card_values import (
+    CardSelector,
+    CardStatus,
+    SessionAction,
+    TokenType,
+    VerifiedBy,
+)
 
 WRONG: Final = 1
 """How a command ends whose PIN was not the right one."""
 PEM: Final = click.Path(path_type=Path, dir_okay=False)
-REQUIRED: Final = ("ca", "certificate", "private_key")
 COLUMNS: Final = (
     *("Card", "Program", "External id", "Last four", "Sequence number", "Expiry", "Status"),
     *("PIN", "Tries left"),
 )
-
-
-class Line:
-    """The connection of one command, made when it is needed. PINs go under `profile`."""
-
-    def __init__(self, target: str | None, *, profile: str, **options: Any) -> None:
-        self._target = target
-        self._options = options
-        self._profile = profile
-
-    @cached_property
-    def vault(self) -> Vault:
-        """The server."""
-        missing = [name for name in REQUIRED if self._options[name] is None]
-        if self._target is None or missing:
-            names = ", ".join(f"--{name.replace('_', '-')}" for name in ("server", *REQUIRED))
-            raise click.UsageError(f"give {names}, or PINVAULT_SERVER and so on")
-        vault = connect(self._target, **self._options)
-        click.get_current_context().call_on_close(vault.close)
-        return vault
-
-    def seal(self, pin: str, card_id: str) -> SealedPin:
-        """Seal a PIN for its card."""
-        try:
-            return self.vault.seal(pin, card=card_id, profile=self._profile)
-        except ValueError as error:  # which does not repeat the PIN
-            raise click.ClickException(str(error)) from None
-
-    def card_id(self, card: CardSelector) -> str:
-        """Give a card's id, which a sealed PIN names."""
-        return card if isinstance(card, str) else self.vault.cards.get(card).card_id
-
-
-class _Selector(click.ParamType[Any]):
-    """Which card: its id, PROGRAM:EXTERNAL-ID, or `-` for a PAN that is asked for."""
-
-    name = "card"
-
-    def convert(
-        self, value: str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> CardSelector:
-        if value == "-":
-            return CardNumber(pan=_asked("PAN"))
-        program, colon, external_id = value.partition(":")
-        if colon:
-            return ExternalId(program=program, external_id=external_id)
-        if not value.startswith("card_"):
-            self.fail("give card_…, PROGRAM:EXTERNAL-ID, or - to be asked for the PAN", param, ctx)
-        return value
 
 
 @click.group()
@@ -119,12 +72,12 @@ def card(
 ) -> None:
     """Keep the PINs of cards, as a client of a server.
 
-    CARD is a card's id, PROGRAM:EXTERNAL-ID, or - to be asked for the PAN.
+    CARD is a card's id, PROGRAM:EXTERNAL-ID, or - to be asked for the PAN. Where several cards
+    have the PAN, --sequence-number and --program tell which.
     """
     context.obj = Line(server, profile=sealing_profile, thumbprints=thumbprint, **options)
 
 
-card_argument = click.argument("card", metavar="CARD", type=_Selector())
 token_option = click.option(
     "--token", "with_token", is_flag=True, help="Ask for a control token of the card."
 )
@@ -140,11 +93,12 @@ def _words(words: Any) -> click.Choice[str]:
 @click.option("--sequence-number", help="The PAN sequence number, 2 or 3 digits.  [default: 00]")
 @click.option("--external-id", help="What the program's own systems call the card.")
 @click.option("--status", type=_words(CardStatus), default="INACTIVE", show_default=True)
+@request_id_option
 @json_option
 @click.pass_obj
 def register(line: Line, /, *, as_json: bool, **facts: Any) -> None:
     """Register a card; its PAN is asked for."""
-    made = line.vault.cards.register(pan=_asked("PAN"), **facts)
+    made = line.vault.cards.register(pan=asked("PAN"), **facts)
     _show(f"{made.card_id} is registered", made, as_json=as_json)
 
 
@@ -185,7 +139,7 @@ def token(line: Line, *, card: CardSelector, kind: TokenType, as_json: bool) -> 
 @click.pass_obj
 def token_use(line: Line, *, as_json: bool) -> None:
     """Tell what a control token is good for, which stays good; the token is asked for."""
-    found = line.vault.cards.get_control_token(_asked("Control token"))
+    found = line.vault.cards.get_control_token(asked("Control token"))
     row = (found.card_id, found.kind, found.expires_at.isoformat())
     show("Control token", ("Card", "Type", "Until"), [row], as_json=as_json)
 
@@ -193,31 +147,50 @@ def token_use(line: Line, *, as_json: bool) -> None:
 @card.command()
 @card_argument
 @token_option
+@repeatable
 @json_option
 @click.pass_obj
-def set_pin(line: Line, *, card: CardSelector, with_token: bool, as_json: bool) -> None:
+def set_pin(
+    line: Line,
+    *,
+    card: CardSelector,
+    with_token: bool,
+    request_id: str | None,
+    sealed: Path | None,
+    as_json: bool,
+) -> None:
     """Set a card's PIN, the first or another."""
     card_id = line.card_id(card)
-    control_token = _asked("Control token") if with_token else None
+    control_token = asked("Control token") if with_token else None
+    [new_pin] = line.sealed(card_id, NEW, kept=sealed)
     placed = line.vault.cards.set_pin(
         None if with_token else card_id,
         control_token=control_token,
-        new_pin=line.seal(_asked("New PIN", twice=True), card_id),
+        new_pin=new_pin,
+        request_id=request_id,
     )
     _placed("The PIN is set", placed, as_json=as_json)
 
 
 @card.command()
 @card_argument
+@repeatable
 @json_option
 @click.pass_context
-def change_pin(context: click.Context, *, card: CardSelector, as_json: bool) -> None:
+def change_pin(
+    context: click.Context,
+    *,
+    card: CardSelector,
+    request_id: str | None,
+    sealed: Path | None,
+    as_json: bool,
+) -> None:
     """Change a card's PIN when the current one is right; end with 1 when it is not."""
     line: Line = context.obj
     card_id = line.card_id(card)
-    current, new = _asked("Current PIN"), _asked("New PIN", twice=True)
+    current_pin, new_pin = line.sealed(card_id, CURRENT, NEW, kept=sealed)
     verdict = line.vault.cards.change_pin(
-        card_id, current_pin=line.seal(current, card_id), new_pin=line.seal(new, card_id)
+        card_id, current_pin=current_pin, new_pin=new_pin, request_id=request_id
     )
     done = "The PIN is changed" if verdict else "Not the current PIN"
     _judged(context, done, verdict, as_json=as_json)
@@ -225,13 +198,16 @@ def change_pin(context: click.Context, *, card: CardSelector, as_json: bool) -> 
 
 @card.command()
 @card_argument
+@repeatable
 @json_option
 @click.pass_obj
-def reset_pin(line: Line, *, card: CardSelector, as_json: bool) -> None:
+def reset_pin(
+    line: Line, *, card: CardSelector, request_id: str | None, sealed: Path | None, as_json: bool
+) -> None:
     """Replace a card's PIN without the current one, and lift its block."""
     card_id = line.card_id(card)
-    new_pin = line.seal(_asked("New PIN", twice=True), card_id)
-    placed = line.vault.cards.reset_pin(card_id, new_pin=new_pin)
+    [new_pin] = line.sealed(card_id, NEW, kept=sealed)
+    placed = line.vault.cards.reset_pin(card_id, new_pin=new_pin, request_id=request_id)
     _placed("The PIN is reset", placed, as_json=as_json)
 
 
@@ -250,13 +226,22 @@ def reissue_pin(line: Line, *, card: CardSelector, profile: str, as_json: bool) 
 
 @card.command()
 @card_argument
+@repeatable
 @json_option
 @click.pass_context
-def check_pin(context: click.Context, *, card: CardSelector, as_json: bool) -> None:
+def check_pin(
+    context: click.Context,
+    *,
+    card: CardSelector,
+    request_id: str | None,
+    sealed: Path | None,
+    as_json: bool,
+) -> None:
     """Check a PIN; end with 1 when it is not the right one, which costs a try."""
     line: Line = context.obj
     card_id = line.card_id(card)
-    verdict = line.vault.cards.check_pin(card_id, line.seal(_asked("PIN"), card_id))
+    [pin] = line.sealed(card_id, ANY, kept=sealed)
+    verdict = line.vault.cards.check_pin(card_id, pin, request_id=request_id)
     _judged(context, "It is the PIN" if verdict else "Not the PIN", verdict, as_json=as_json)
 
 
@@ -276,7 +261,7 @@ def reveal_pin(
         )
     cards = line.vault.cards
     control_token = (
-        _asked("Control token")
+        asked("Control token")
         if with_token
         else cards.issue_control_token(card, "REVEAL_PIN").token
     )
@@ -295,14 +280,23 @@ def unblock(line: Line, *, card: CardSelector, as_json: bool) -> None:
     _show(f"The PIN of {made.card_id} has all its tries", made, as_json=as_json)
 
 
-def _asked(what: str, *, twice: bool = False) -> str:
-    """Have something typed that is not shown, twice where it is new; or read a line of input."""
-    if not sys.stdin.isatty():
-        typed = sys.stdin.readline().rstrip("\r\n")
-        if not typed:
-            raise click.ClickException(f"nothing to read: give the {what} on standard input")
-        return typed
-    return str(click.prompt(what, hide_input=True, confirmation_prompt=twice, err=True))
+@card.command()
+@card_argument
+@click.argument("action", type=_words(SessionAction))
+@click.option("--origin", required=True, help="Of the site that embeds the page: https://host.")
+@json_option
+@click.pass_obj
+def session(
+    line: Line, *, card: CardSelector, action: SessionAction, origin: str, as_json: bool
+) -> None:
+    """Create a session of the hosted page to SET, CHANGE or RESET a PIN; show its secret this once.
+
+    Whoever has the secret opens the page, once, and enters the PIN: hand it to the cardholder's
+    browser, and keep it out of files and logs.
+    """
+    made = line.vault.cards.create_session(card, action, origin=origin)
+    row = (made.card_id, action, made.session_id, made.secret, made.expires_at.isoformat())
+    show("Session", ("Card", "Action", "Session", "Secret", "Until"), [row], as_json=as_json)
 
 
 def _show(title: str, card: Card, *, as_json: bool) -> None:

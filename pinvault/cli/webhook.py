@@ -1,13 +1,14 @@
-"""`pinvault webhook`: what waits to be delivered, what is dead, and how to send it again."""
+"""`pinvault webhook`: what waits to be delivered, and what is dead, to be sent again or not."""
 
 import asyncio
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
@@ -26,6 +27,7 @@ ADVICE = {
     "name-unknown": ": see that the name in its url resolves on this host",
     "tls": ": see that ca_file vouches for its certificate, and that its url has the name in it",
 }
+F = TypeVar("F", bound=Callable[..., Any])
 COLUMNS = ("ID", "Endpoint", "Type", "Card", "Created", "Attempts", "State", "At")
 
 
@@ -65,26 +67,29 @@ def show_message(context: click.Context, config_file: Path, message_id: str, as_
     show("Message", (*COLUMNS, "Body"), [(*_row(found), found.body)], as_json=as_json)
 
 
+def dead_arguments(command: F) -> F:
+    """Take which dead messages: their ids, or all, or all of an endpoint."""
+    command = click.argument("message_ids", nargs=-1)(command)
+    command = click.option("--all-dead", is_flag=True, help="All that is dead by now.")(command)
+    return click.option("--endpoint", help="Of all that is dead, what is for this one.")(command)
+
+
 @webhook.command()
 @config_argument
-@click.argument("message_ids", nargs=-1)
-@click.option("--all-dead", is_flag=True, help="Send all that is dead by now.")
+@dead_arguments
 @click.pass_context
-def resend(
-    context: click.Context, config_file: Path, message_ids: tuple[str, ...], all_dead: bool
-) -> None:
+def resend(context: click.Context, /, config_file: Path, **which: Any) -> None:
     """Send dead messages again: at once, and as often as their attempts leave, or once."""
-    if bool(message_ids) is all_dead:
-        raise click.UsageError("give the ids of dead messages, or --all-dead")
-    with _store(config_file) as store:
-        wanted = _dead(store) if all_dead else iter(message_ids)
-        sent = {each: _resend(store, each) for each in wanted}
-    click.echo(f"{sum(sent.values())} will be sent again")
-    refused = [each for each, was_dead in sent.items() if not was_dead]
-    for each in () if all_dead else refused:
-        click.echo(f"{each}: is not dead, or not there: see pinvault webhook show", err=True)
-    if refused and not all_dead:
-        context.exit(FAILED)
+    _settle_dead(context, config_file, _resend, "will be sent again", **which)
+
+
+@webhook.command()
+@config_argument
+@dead_arguments
+@click.pass_context
+def discard(context: click.Context, /, config_file: Path, **which: Any) -> None:
+    """Remove dead messages for good: nobody gets them any more."""
+    _settle_dead(context, config_file, _discard, "discarded", **which)
 
 
 @webhook.command()
@@ -113,7 +118,33 @@ def _store(config_file: Path) -> Iterator[Store]:
         store.close()
 
 
-def _dead(store: Store) -> Iterator[str]:
+def _settle_dead(
+    context: click.Context,
+    config_file: Path,
+    settle: Callable[[Store, str], bool],
+    done: str,
+    *,
+    message_ids: tuple[str, ...],
+    all_dead: bool,
+    endpoint: str | None,
+) -> None:
+    """Settle dead messages, each in a transaction; tell how many, and which of those named not."""
+    if bool(message_ids) is all_dead:
+        raise click.UsageError("give the ids of dead messages, or --all-dead")
+    if endpoint is not None and not all_dead:
+        raise click.UsageError("--endpoint is for --all-dead: ids say which messages")
+    with _store(config_file) as store:
+        wanted = _dead(store, endpoint) if all_dead else iter(message_ids)
+        settled = {each: settle(store, each) for each in wanted}
+    click.echo(f"{sum(settled.values())} {done}")
+    refused = [each for each, was_dead in settled.items() if not was_dead]
+    for each in () if all_dead else refused:
+        click.echo(f"{each}: is not dead, or not there: see pinvault webhook show", err=True)
+    if refused and not all_dead:
+        context.exit(FAILED)
+
+
+def _dead(store: Store, endpoint: str | None) -> Iterator[str]:
     """Give what is dead by now; what dies meanwhile comes later in the order, and is left."""
     until = _now()
     after: StoredMessage | None = None
@@ -123,7 +154,8 @@ def _dead(store: Store) -> Iterator[str]:
         for each in found:
             if each.next_at > until:
                 return
-            yield each.id
+            if endpoint in (None, each.endpoint):
+                yield each.id
         if not found:
             return
         after = found[-1]
@@ -131,6 +163,10 @@ def _dead(store: Store) -> Iterator[str]:
 
 def _resend(store: Store, message: str) -> bool:
     return store.transact(partial(outbox.resend, message=message, now=_now()))
+
+
+def _discard(store: Store, message: str) -> bool:
+    return store.transact(partial(outbox.discard, message=message))
 
 
 def _row(message: StoredMessage) -> tuple[str, ...]:

@@ -90,13 +90,17 @@ def _check_store(loaded: Loaded) -> None:
 
 
 def _check_webhooks(loaded: Loaded) -> None:
-    """Refuse receivers that cannot be, and those of programs that are not there."""
+    """Refuse receivers that cannot be, are of programs that are not there, or have no turn."""
     loaded.webhooks()
     for name, section in loaded.config.webhooks.items():
         for program in section.programs:
             if program not in loaded.config.programs:
                 text = f"nothing is named {program}: add [programs.{program}] or correct the name"
                 raise ConfigError(loaded.path, f"webhooks.{name}.programs", text)
+    count = len(loaded.config.webhooks)
+    if loaded.config.notify.at_once < count:
+        text = f"each of {count} endpoints needs a place of its own: raise it to {count} at least"
+        raise ConfigError(loaded.path, "notify.at_once", text)
 
 
 def _check_lengths(loaded: Loaded) -> None:

@@ -117,7 +117,10 @@ WebhookSection = StandardWebhook | RapydWebhook
 
 
 class NotifySection(Section, frozen=True):
-    """How `pinvault notify` works; delivered messages are kept for `keep_delivered_s` seconds."""
+    """How `pinvault notify` works; delivered messages are kept for `keep_delivered_s` seconds.
+
+    Endpoints have equal shares of the `at_once` attempts, and so there are no more of them.
+    """
 
     listen: Address = "127.0.0.1:9444"
     at_once: Annotated[int, Meta(ge=1, le=1024)] = 64

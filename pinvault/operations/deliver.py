@@ -4,8 +4,8 @@ Rules:
 - At least once: a sender that dies leaves its claims to run out, and another sends again. A message
   keeps its id, by which its receiver tells a repeat. Order is not promised.
 - A claim that ran out settles nothing: whoever claimed later decides.
-- No endpoint takes all places: one that has its share under way is passed by, so that those who
-  fail slowly hold up nobody.
+- Every endpoint has its share of the places, whatever waits for the others, and who was served is
+  passed by until the others were: so neither who fails slowly nor who fails fast holds up anybody.
 - A message for an endpoint that is not there is dead after an hour: so long may senders and servers
   differ in their configuration.
 """
@@ -13,6 +13,7 @@ Rules:
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -22,8 +23,6 @@ from pinvault.store import Connection, Store, StoreError, outbox
 from pinvault.store.outbox import StoredMessage
 
 SECOND: Final = 1_000_000
-SHARE: Final = 8
-"""Messages that are claimed at once, and so many under way that an endpoint is passed by."""
 POLL_S: Final = 1.0
 LEASE_S: Final = 90.0
 """Three times the longest attempt: a claim runs out only when its sender is gone."""
@@ -51,7 +50,10 @@ class Watch(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deliveries:
-    """The use case. `now` gives microseconds; what is delivered is kept for `keep_s` seconds."""
+    """The use case. `now` gives microseconds; what is delivered is kept for `keep_s` seconds.
+
+    At most `at_once` attempts are under way, if there are no more senders than that.
+    """
 
     store: Store
     senders: Mapping[str, Send]
@@ -67,13 +69,18 @@ class Deliveries:
     async def run(self, stopping: asyncio.Event, *, grace_s: float) -> None:
         """Deliver until told to stop; then give what is under way `grace_s` seconds."""
         stop = asyncio.create_task(stopping.wait())
+        served = set[str]()
         while not stopping.is_set():
-            claimed = await self._claim()
+            claimed = await self._claim(served)
             for message in claimed:
                 task = asyncio.create_task(self._deliver(message))
                 self._under_way[task] = message.endpoint
                 task.add_done_callback(self._under_way.pop)
-            if not claimed:
+            if claimed:
+                served.update(message.endpoint for message in claimed)
+            elif served:
+                served.clear()  # everybody had a turn
+            else:
                 await asyncio.wait(
                     {stop, *self._under_way},
                     timeout=self.poll_s,
@@ -86,18 +93,22 @@ class Deliveries:
                 task.cancel()  # its claim runs out, and the message is sent again
             await asyncio.gather(*late, return_exceptions=True)
 
-    async def _claim(self) -> tuple[StoredMessage, ...]:
-        """Take what is due first, of endpoints that have less than their share under way."""
-        room = min(self.at_once - len(self._under_way), SHARE)
-        if room <= 0:
-            return ()
+    async def _claim(self, served: AbstractSet[str]) -> tuple[StoredMessage, ...]:
+        """Take what is due first, of endpoints that were not served and have a place left.
+
+        All that is taken may be for one of them, so it is no more than the fullest has places for.
+        """
+        share = max(1, self.at_once // max(1, len(self.senders)))
         under_way = Counter(self._under_way.values())
-        full = [endpoint for endpoint, count in under_way.items() if count >= SHARE]
+        past = served | {endpoint for endpoint, count in under_way.items() if count >= share}
+        if self.senders and past >= self.senders.keys():
+            return ()  # spares a look at all that waits for them
+        fullest = max((under_way[endpoint] for endpoint in under_way.keys() - past), default=0)
 
         def claim(db: Connection) -> tuple[StoredMessage, ...]:
             now = self.now()
             until = now + round(self.lease_s * SECOND)
-            return outbox.claim(db, now=now, until=until, count=room, past=full)
+            return outbox.claim(db, now=now, until=until, count=share - fullest, past=sorted(past))
 
         try:
             claimed = await asyncio.to_thread(self.store.transact, claim)

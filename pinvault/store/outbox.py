@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
-from sqlalchemy import Connection, bindparam, func, insert, select, tuple_, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, tuple_, update
 
 from pinvault.store.rows import columns, every, one
 from pinvault.store.schema import outbox
@@ -101,6 +101,11 @@ _RESEND = (
     .values(state="pending", next_at=bindparam("now"))
     .returning(outbox.c.id)
 )
+_DISCARD = (
+    delete(outbox)
+    .where(outbox.c.id == bindparam("message"), outbox.c.state == "dead")
+    .returning(outbox.c.id)
+)
 
 
 def add(db: Connection, message: Message, *, now: int) -> None:
@@ -131,7 +136,7 @@ def failed(db: Connection, message: str, *, attempt: int, next_at: int) -> bool:
 
 
 def give_up(db: Connection, message: str, *, attempt: int, now: int) -> bool:
-    """Leave a message dead, until somebody sends it again."""
+    """Leave a message dead, until somebody sends it again or discards it."""
     return _settle(db, message, attempt, "dead", now)
 
 
@@ -157,6 +162,11 @@ def page(
 def resend(db: Connection, message: str, *, now: int) -> bool:
     """Let a dead message be due at once; False if it is not dead."""
     return db.scalar(_RESEND, {"message": message, "now": now}) is not None
+
+
+def discard(db: Connection, message: str) -> bool:
+    """Remove a dead message for good; False if it is not dead."""
+    return db.scalar(_DISCARD, {"message": message}) is not None
 
 
 def _settle(db: Connection, message: str, attempt: int, state: str, next_at: int) -> bool:

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from pinvault.cli.card import card as card_command
 from pinvault.cli.check import config
 from pinvault.client import (
     Card,
@@ -615,3 +616,114 @@ def test_at_a_terminal_pins_are_typed_unseen_and_twice(vault: Vault, shell: Shel
         assert session.end() == 2
         assert "CARD_AMBIGUOUS" in session.shown
         assert PAN not in session.shown
+
+
+@dataclass
+class Quick:
+    """The command line of a client, in this process."""
+
+    shell: Shell
+
+    def __call__(self, *arguments: str, typed: str = "") -> Result:
+        environment = self.shell.environment()
+        return CliRunner(env=environment).invoke(card_command, arguments, input=typed)
+
+    def good(self, *arguments: str, typed: str = "") -> dict[str, str]:
+        """Give the one row of what it told."""
+        done = self(*arguments, "--json", typed=typed)
+        assert done.exit_code == 0, done.output
+        [row] = json.loads(done.stdout)
+        return row
+
+    def refused(self, *arguments: str, typed: str = "") -> str:
+        error = self(*arguments, typed=typed).exception
+        assert isinstance(error, PinvaultError), error
+        return error.reason
+
+
+@pytest.fixture(scope="module")
+def quick(shell: Shell) -> Quick:
+    return Quick(shell)
+
+
+def test_cards_that_share_a_pan_are_told_apart_on_the_command_line(
+    vault: Vault, quick: Quick
+) -> None:
+    holder, _ = register(vault, "debit"), register(vault)
+    number = ("--sequence-number", holder.card.sequence_number)
+    assert quick.refused("show", "-", typed=f"{PAN}\n") == "CARD_AMBIGUOUS"
+    for program in ((), ("--program", "debit")):
+        found = quick.good("show", "-", *number, *program, typed=f"{PAN}\n")
+        assert (found["card"], found["program"]) == (holder.id, "debit")
+    elsewhere = ("show", "-", *number, "--program", "credit")
+    assert quick.refused(*elsewhere, typed=f"{PAN}\n") == "CARD_UNKNOWN"
+    quick.good("set-pin", "-", *number, typed=f"{PAN}\n{PIN}\n")
+    assert holder.has(PIN)
+    for option in (number, ("--program", "debit")):
+        done = quick("show", holder.id, *option)
+        assert done.exit_code == 2
+        assert "go with a PAN" in done.stderr
+
+
+def test_a_command_that_is_given_again_is_done_once(
+    vault: Vault, quick: Quick, tmp_path: Path
+) -> None:
+    name = str(uuid.uuid4())
+    facts = ("--program", "credit", "--expiry", "2812", "--status", "active")
+    facts += ("--sequence-number", f"{next(NUMBERS):03}", "--request-id", name)
+    made = quick.good("register", *facts, typed=f"{PAN}\n")
+    assert quick.good("register", *facts, typed=f"{PAN}\n") == made
+    card = made["card"]
+    holder = Holder(vault, vault.cards.get(card))
+
+    def again(verb: str, typed: str) -> list[Result]:
+        """Typed once and sent three times."""
+        told = ("--request-id", name, "--sealed", str(tmp_path / verb))
+        return [quick(verb, card, *told, typed=text) for text in (typed, "", "")]
+
+    for verb, typed, ends in (
+        ("set-pin", f"{PIN}\n", 0),
+        ("check-pin", f"{OTHER}\n", 1),
+        ("change-pin", f"{PIN}\n{NEW}\n", 0),
+        ("reset-pin", f"{OTHER}\n", 0),
+    ):
+        first, *others = again(verb, typed)
+        assert first.exit_code == ends, first.output
+        assert [(each.exit_code, each.stdout) for each in others] == [(ends, first.stdout)] * 2
+        kept = tmp_path / verb
+        assert kept.stat().st_mode & 0o777 == 0o600
+        assert not any(digits in kept.read_text() for digits in typed.split())
+    assert holder.has(OTHER)
+
+
+def test_a_pin_that_is_typed_again_makes_another_request(
+    vault: Vault, quick: Quick, tmp_path: Path
+) -> None:
+    holder, kept = register(vault), str(tmp_path / "kept")
+    named = ("--request-id", str(uuid.uuid4()))
+    quick.good("set-pin", holder.id, *named, typed=f"{PIN}\n")
+    assert quick.refused("set-pin", holder.id, *named, typed=f"{PIN}\n") == "REQUEST_ID_REUSED"
+    without = quick("set-pin", holder.id, "--sealed", kept, typed=f"{PIN}\n")
+    assert without.exit_code == 2
+    assert "give a --request-id" in without.stderr
+    assert not Path(kept).exists()
+    quick("check-pin", holder.id, *named, "--sealed", kept, typed=f"{PIN}\n")
+    other = quick("change-pin", holder.id, *named, "--sealed", kept, typed=f"{PIN}\n{NEW}\n")
+    assert other.exit_code == 1
+    assert "is of another command" in other.stderr
+    assert holder.has(PIN)
+
+
+@pytest.mark.parametrize("action", ["SET", "change", "reset"])
+def test_a_session_is_created_on_the_command_line(vault: Vault, quick: Quick, action: str) -> None:
+    holder = register(vault)
+    holder.set(PIN)
+    created = quick.good("session", holder.id, action, "--origin", ORIGIN)
+    assert (created["card"], created["action"]) == (holder.id, action.upper())
+    page = vault.cards.open_session(created["session"], secret=created["secret"])
+    assert (page.card_id, page.action, page.origin) == (holder.id, action.upper(), ORIGIN)
+    assert page.expires_at.isoformat() == created["until"]
+    shown = quick("session", holder.id, action, "--origin", ORIGIN).stdout
+    assert re.search(r"[A-Za-z0-9_-]{43}", shown)
+    elsewhere = ("session", holder.id, action, "--origin", "https://evil.test")
+    assert quick.refused(*elsewhere) == "REQUEST_INVALID"

@@ -47,6 +47,7 @@ endpoint = Endpoint(
 deliveries = Deliveries(
     store=Store.open(address), senders={"core": Courier.of(endpoint, now=time.time).deliver},
     watch=Quiet(), now=lambda: time.time_ns() // 1000, draw=random.uniform, lease_s=1, poll_s=0.1,
+    at_once=8,
 )
 asyncio.run(deliveries.run(asyncio.Event(), grace_s=0))
 """
@@ -190,7 +191,7 @@ def test_a_fault_of_ours_is_one_messages_alone(store: Store) -> None:
     assert sorted(watch.states) == [("a", "broken"), ("a", "pending"), ("b", "delivered")]
 
 
-def test_who_is_slow_holds_up_nobody(store: Store) -> None:
+def test_who_is_slow_has_its_share_and_no_more(store: Store) -> None:
     """A hundred messages wait for one that hangs, all due before those for another."""
     hung = Counter[str]()
 
@@ -204,9 +205,73 @@ def test_who_is_slow_holds_up_nobody(store: Store) -> None:
     senders = {"slow": hang, "core": always(DELIVERED)}
     watch = run(store, senders, settles(40), at_once=24, grace_s=0)
     assert {end for _, end in watch.states} == {"delivered"}
-    assert 8 <= len(hung) < 16
+    assert len(hung) == 12
     # What was cut short is claimed still: nobody sends it before the claim has run out.
     assert read(store, outbox.queue, now=time.time_ns() // 1000).due == 100 - len(hung)
+
+
+SLOW = tuple(f"slow{number}" for number in range(10))
+
+
+@pytest.mark.parametrize("at_once", [11, 40, 64])
+def test_however_many_are_slow_who_is_well_waits_for_none_of_them(
+    store: Store, at_once: int
+) -> None:
+    """Not one attempt with ten that hang has ended when the last message of all has left."""
+    begun = Counter[str]()
+
+    def hangs(endpoint: str):
+        async def send(message_id: str, body: str) -> Outcome:
+            begun[endpoint] += 1
+            await asyncio.sleep(60)
+            raise AssertionError
+
+        return send
+
+    for endpoint in SLOW:
+        add(store, *(f"{endpoint}-{number}" for number in range(12)), endpoint=endpoint)
+    add(store, "last")
+    senders = {endpoint: hangs(endpoint) for endpoint in SLOW} | {"core": always(DELIVERED)}
+    watch = run(store, senders, settles(1), at_once=at_once, grace_s=0)
+    assert watch.states == [("last", "delivered")]
+    assert max(begun.values()) <= at_once // 11
+
+
+def test_who_fails_at_once_holds_up_nobody_either(store: Store) -> None:
+    """An attempt with who is away leaves its place to the next, and who is well has a turn.
+
+    A third has one place left, so messages are claimed one by one.
+    """
+    tried, before = Counter[str](), list[int]()
+
+    async def away(message_id: str, body: str) -> Outcome:
+        tried[message_id] += 1
+        return Outcome(Verdict.FAILED, "connect")
+
+    async def hang(message_id: str, body: str) -> Outcome:
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    async def well(message_id: str, body: str) -> Outcome:
+        before.append(len(tried))
+        return DELIVERED
+
+    add(store, *(f"slow{number}" for number in range(3)), endpoint="slow")
+    add(store, *(f"m{number:03}" for number in range(200)), endpoint="away")
+    add(store, "last")
+    senders = {"slow": hang, "away": away, "core": well}
+    run(store, senders, lambda _: bool(before), at_once=12, grace_s=0)
+    assert before[0] <= 4
+
+
+def test_who_is_not_known_takes_no_place(store: Store) -> None:
+    """Nothing is sent for them, and they wait for none either."""
+    for endpoint in ("removed", "renamed"):
+        add(store, *(f"{endpoint}-{number}" for number in range(10)), endpoint=endpoint)
+    add(store, "last")
+    watch = run(store, {"core": always(DELIVERED)}, settles(21), at_once=1)
+    assert ("last", "delivered") in watch.states
+    assert Counter(end for _, end in watch.states) == {"pending": 20, "delivered": 1}
 
 
 def test_a_claim_that_ran_out_settles_nothing(store: Store) -> None:

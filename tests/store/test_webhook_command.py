@@ -112,9 +112,52 @@ def test_dead_messages_are_sent_again(store: Store, config: Path) -> None:
     assert listed(config, "--dead") == []
 
 
-@pytest.mark.parametrize("words", [[], ["a", "--all-dead"]])
-def test_what_is_to_be_sent_again_is_said(store: Store, config: Path, words: list[str]) -> None:
-    assert "or --all-dead" in pinvault(config, "webhook", "resend", *words).output
+def test_dead_messages_are_discarded_and_no_others(store: Store, config: Path) -> None:
+    names = tuple(f"m{number}" for number in range(9))
+    add(store, *names, dead=names[:6])
+    result = pinvault(config, "webhook", "discard", "m3", "m5")
+    assert (result.exit_code, result.output) == (0, "2 discarded\n")
+    again = pinvault(config, "webhook", "discard", "m3", "m4", "m8")
+    assert (again.exit_code, again.stdout) == (1, "1 discarded\n")
+    for each in ("m3", "m8"):
+        assert f"{each}: is not dead" in again.stderr
+    assert pinvault(config, "webhook", "discard", "--all-dead").output == "3 discarded\n"
+    assert pinvault(config, "webhook", "discard", "--all-dead").output == "0 discarded\n"
+    assert listed(config, "--dead") == []
+    assert listed(config) == list(names[6:])
+
+
+@pytest.mark.parametrize(
+    ("verb", "done", "pending"),
+    [("resend", "will be sent again", ["a", "b"]), ("discard", "discarded", [])],
+)
+def test_of_all_that_is_dead_one_endpoint_can_be_named(
+    store: Store, config: Path, verb: str, done: str, pending: list[str]
+) -> None:
+    """Also one that is no longer in the configuration."""
+    with store.write() as db:
+        for each, endpoint in (("a", "removed"), ("b", "removed"), ("c", "erp")):
+            outbox.add(db, replace(message(each), endpoint=endpoint), now=NOW)
+            outbox.claim(db, now=NOW, until=NOW + 10, count=1)
+            outbox.give_up(db, each, attempt=1, now=NOW + 20)
+    told = pinvault(config, "webhook", verb, "--all-dead", "--endpoint", "removed")
+    assert (told.exit_code, told.output) == (0, f"2 {done}\n")
+    assert listed(config, "--dead") == ["c"]
+    assert sorted(listed(config)) == pending
+    named = pinvault(config, "webhook", verb, "c", "--endpoint", "erp")
+    assert named.exit_code == 2
+    assert "is for --all-dead" in named.output
+    assert listed(config, "--dead") == ["c"]
+
+
+@pytest.mark.parametrize("verb", ["resend", "discard"])
+@pytest.mark.parametrize("words", [[], ["a", "--all-dead"], ["--endpoint", "erp"]])
+def test_which_dead_messages_is_said(
+    store: Store, config: Path, verb: str, words: list[str]
+) -> None:
+    told = pinvault(config, "webhook", verb, *words)
+    assert told.exit_code == 2
+    assert "or --all-dead" in told.output
 
 
 def test_an_endpoint_can_be_tried(config: Path, receiver: Receiver) -> None:
@@ -220,3 +263,12 @@ def test_nobody_to_notify_is_told(config: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 2
     assert "add [webhooks.NAME]" in done.stderr
+
+
+def test_endpoints_that_have_no_place_are_told(config: Path) -> None:
+    config.write_text(config.read_text().replace("at_once = 64", "at_once = 1"))
+    command = [sys.executable, "-m", "pinvault", "notify", str(config)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert "notify.at_once: each of 2 endpoints needs a place of its own" in done.stderr
+    assert "Traceback" not in done.stderr
