@@ -101,6 +101,9 @@ class RapydWebhook(Webhook, frozen=True, kw_only=True, tag="rapyd"):
         except (TypeError, ValueError):
             text = "JSON has no dates, and no numbers but finite ones: write them as text"
             raise WebhookFault("data", text) from None
+        if "id" in self.data:
+            text = "the issued card's id is made of our card id, as the edge tells it: take it out"
+            raise WebhookFault("data.id", text)
         if not isinstance(self.data.get("public_details", {}), dict):
             raise WebhookFault("data.public_details", "it is a table: write it as one")
         return RapydEndpoint(

@@ -24,7 +24,8 @@ class Vendor:
     """A dialect, and what its one caller shows and signs with. Worth nothing outside of this.
 
     Of what is `shown` the credentials have the digest; what is `kept` they have as it is. `headers`
-    is what authenticates a request, where nothing has to be signed.
+    is what authenticates a request, where nothing has to be signed. `facts` are told of all cards,
+    those of `cards` of one.
     """
 
     kind: str
@@ -34,6 +35,7 @@ class Vendor:
     kept: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    cards: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     options: str = ""
 
 
@@ -49,12 +51,18 @@ VENDORS = (
         shown={"token": "development-connectfi-token"},
         headers={"x-connectfi-token": "development-connectfi-token"},
         facts={
-            "customerId": "cus_development",
-            "cFiAggregatorId": "agg_development",
-            "reference": "development",
-            "memberNumber": "0001",
-            "cardProgramId": "debit",
+            "customerId": "icst_6sPqTnZqLwQXaBvYcRdHfe",
+            "cFiAggregatorId": "iagr_3kNvWmXyUoJsTgBhLzCqAd",
+            "reference": "",
+            "memberNumber": "",
+            "cardProgramId": "debit_us",
             "programType": "debit",
+        },
+        cards={
+            "icrd_575fma7wGFKTgSx537PMcO": {
+                "reference": "extRefCard_a",
+                "memberNumber": "member_a",
+            }
         },
     ),
     Vendor(
@@ -76,13 +84,25 @@ VENDORS = (
         program="credit",
         kept={"access_key": "development-rapyd-access", "secret_key": "development-rapyd-secret"},
         facts={
-            "assigned_at": 1767225600,
-            "activated_at": 1767225600,
+            "assigned_at": 1699990000,
+            "activated_at": 1699995000,
             "metadata": {},
             "country_iso_alpha_2": "US",
+            "created_at": 0,  # its place alone: the PIN vault knows when
             "blocked_reason": "none",
             "card_program": None,
-            "ewallet_contact": {"id": "cont_development"},
+        },
+        cards={
+            "card_f8dd3aa099444e1c80cc5a06de38b165": {
+                "ewallet_contact": {
+                    "id": "cont_cb60ec28c2f0bdfc621cfc21270c20ce",
+                    "first_name": "Jane",
+                    "last_name": "Doe",
+                    "email": "",
+                    "metadata": {},
+                    "created_at": 1699900000,
+                }
+            }
         },
         options="sandbox = true\n",
     ),
@@ -104,9 +124,9 @@ HASHDT = Vendor(
         "Authorization": "Bearer development-hashdt-token",
         "Content-Type": "application/json",
         "x-api-key": "development-hashdt-key",
-        "x-product-id": "development-product",
-        "x-cardholder-id": "development-cardholder",
-        "x-wallet-id": "development-wallet",
+        "x-product-id": "prod_01",
+        "x-cardholder-id": "ch_01",
+        "x-wallet-id": "wal_01",
     },
 )
 """The vendor whose answers are addresses of the hosted page: there with the page alone."""
@@ -188,7 +208,8 @@ def write(environment: Environment, *, server_port: int, ports: Ports, page: boo
     for vendor in vendors:
         text += _DIALECT.format(vendor=vendor)
         _write_secret(folder / f"{vendor.kind}.toml", _credentials(vendor))
-        (folder / f"{vendor.kind}.json").write_text(json.dumps({"defaults": vendor.facts}))
+        facts_of_cards = {"defaults": vendor.facts, "cards": vendor.cards}
+        (folder / f"{vendor.kind}.json").write_text(json.dumps(facts_of_cards))
     path = folder / "edge.toml"
     path.write_text(text)
     return path

@@ -115,7 +115,7 @@ def run(environment: Environment, *, only_json: bool) -> int:
 
 
 def _connectfi(story: Story, requests: Samples) -> None:
-    facts = samples.vendor("connectfi").facts
+    facts = samples.facts("connectfi", samples.CONNECTFI_CARD)
     data = {"cFiCardId": samples.CONNECTFI_CARD, "cFiStatus": "Complete", **facts}
     done = {"code": "0", "data": data, "requestId": _HEX32}
     story.ask("ConnectFi", "set the PIN", requests.connectfi("set-pin"), 200, done)
@@ -140,7 +140,7 @@ def _rapyd(story: Story, requests: Samples) -> None:
     about = {"id": re.compile("ci_[0-9a-f]{32}"), "status": "ACT", "card_id": samples.RAPYD_CARD}
     done = {
         "status": {**status, "operation_id": _UUID},
-        "data": {**about, **samples.vendor("rapyd").facts, "created_at": int},
+        "data": {**about, **samples.facts("rapyd", samples.RAPYD_CARD), "created_at": int},
     }
     by_id, by_number = samples.RAPYD_CARD, samples.RAPYD_NUMBER
     story.ask("Rapyd", "set the PIN of a card by id", requests.rapyd(by_id), 200, done)

@@ -17,6 +17,7 @@ import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
@@ -25,9 +26,8 @@ from pinvault.development.curl import Request, certificate
 from pinvault.development.edge import HASHDT, ISSUER, VENDORS, RunningEdge, Vendor
 from pinvault.development.server import RunningServer
 
-CONNECTFI_CARD = "icrd_575fma7wGFKTgSx537PMcO"
-MARQETA_CARD = "my_card_01"
-RAPYD_CARD, RAPYD_NUMBER = "card_f8dd3aa099444e1c80cc5a06de38b165", "4012888888881881"
+CONNECTFI_CARD, HASHDT_CARD, MARQETA_CARD = "icrd_575fma7wGFKTgSx537PMcO", "card_01", "my_card_01"
+RAPYD_CARD, RAPYD_NUMBER = "card_f8dd3aa099444e1c80cc5a06de38b165", "4111111111111111"
 INTERSWITCH_CARD = {"pan": "5060990000000151002", "seqNr": "001", "expiryDate": "5004"}
 CONNECTFI_PIN, MARQETA_PIN, RAPYD_PIN = "1234", "5678", "7777"
 
@@ -42,13 +42,20 @@ def vendor(kind: str) -> Vendor:
     return next(each for each in (*VENDORS, HASHDT) if each.kind == kind)
 
 
+def facts(kind: str, card: str) -> dict[str, Any]:
+    """Give what a vendor's answers tell of a card, besides what the PIN vault knows."""
+    told = vendor(kind)
+    return {**told.facts, **told.cards.get(card, {})}
+
+
 def register(vault: Vault) -> dict[str, Card]:
-    """Register a card for each vendor, unless it is there; HashDT has ConnectFi's."""
+    """Register a card for each vendor, unless it is there."""
     wanted = {
         "connectfi": ("4000001234562000", "001", CONNECTFI_CARD),
         "marqeta": ("5555555551234567", "001", MARQETA_CARD),
         "rapyd": (RAPYD_NUMBER, None, RAPYD_CARD),
         "interswitch": (INTERSWITCH_CARD["pan"], INTERSWITCH_CARD["seqNr"], "interswitch-sample"),
+        "hashdt": ("4000001234562000", "002", HASHDT_CARD),
     }
     return {
         kind: _registered(vault, vendor(kind).program, pan, number, external_id)
@@ -95,7 +102,7 @@ class Samples:
 
     def marqeta_reveal(self, control_token: str) -> Request:
         """The PIN of a token's card, to be seen."""
-        method = {"cardholder_verification_method": "BIOMETRIC_FACE"}
+        method = {"cardholder_verification_method": "BIOMETRIC_FINGERPRINT"}
         return self._posted("marqeta", "/pins/reveal", {"control_token": control_token, **method})
 
     def rapyd(self, card: str, pin: str = RAPYD_PIN) -> Request:
@@ -108,10 +115,10 @@ class Samples:
     def interswitch_change(self, pin: str, old_pin: str, *, is_active_active: bool) -> Request:
         """A PIN in cipher, and the one before or none; both come as fields."""
         body = {
-            "pin": pin,
-            "userId": "Alex",
             **INTERSWITCH_CARD,
+            "pin": pin,
             "accountType": "20",
+            "userId": "Alex",
             "oldPin": old_pin,
             "cvv2": "123",
         }
@@ -131,7 +138,7 @@ class Samples:
 
     def hashdt(self, action: str) -> Request:
         """The address of the page on which a cardholder does it: `set`, `reset` or `change`."""
-        about = {"x-card-id": CONNECTFI_CARD, "x-request-id": str(uuid.uuid4())}
+        about = {"x-card-id": HASHDT_CARD, "x-request-id": str(uuid.uuid4())}
         headers = {**HASHDT.headers, **about}
         return self._request("hashdt", "GET", f"/issuing/api/v1/card/{action}pin", headers)
 

@@ -25,7 +25,7 @@ from pinvault.edge.ground import Ground
 from pinvault.edge.log import Log
 from pinvault.edge.metrics import Metrics
 from pinvault.edge.problems import OwnRoutes
-from pinvault.edge.rates import Rate, Rates
+from pinvault.edge.rates import Failures, Rate, Rates
 from pinvault.edge.sections import Options
 from pinvault.edge.settings import Loaded
 
@@ -102,6 +102,7 @@ def applications(
             body_bytes=limits.body_bytes,
             body_s=limits.body_s,
             threads=threads,
+            failures=Failures(Rate.read(listener.failures), now=time.monotonic),
             metrics=metrics,
             log=log,
         )

@@ -2,9 +2,11 @@
 
 Rules:
 - A `ClearPin` in a struct takes the digits as they are decoded, and nothing else gets them.
-- The name of an unknown member is input, and is not repeated.
+- What the decoder tells of the wanted goes on. What it may tell of the input (a value that is none
+  of several, the name of an unknown member, and so that member's place) is cut off.
 """
 
+import re
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -15,7 +17,10 @@ from pinvault.edge.dialect import Arrived, EdgeReason, Refused
 Wanted = TypeVar("Wanted")
 
 MALFORMED: Final = "is not JSON in UTF-8"
-_UNKNOWN = "Object contains unknown field"
+_OF_THE_WANTED: Final = ("Expected ", "Object missing required field ")
+_UNKNOWN: Final = "Object contains unknown field"
+_NONE_OF_THEM: Final = "Invalid enum value"
+_PLACED: Final = re.compile(r"(.*) - at `(.*)`", re.DOTALL)
 
 
 def decode(arrived: Arrived, kind: type[Wanted]) -> Wanted:
@@ -27,15 +32,22 @@ def decode(arrived: Arrived, kind: type[Wanted]) -> Wanted:
     try:
         value = msgspec.json.decode(arrived.body, type=kind, dec_hook=_taken)
     except msgspec.ValidationError as error:
-        problem, _, place = str(error).partition(" - at `")
-        context = {"path": place.rstrip("`") or "$", "problem": problem}
+        context = _told(str(error))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         context = {"path": "$", "problem": MALFORMED}
     else:
         return value
-    if context["problem"].startswith(_UNKNOWN):
-        context["problem"] = _UNKNOWN
     raise Refused(EdgeReason.BODY_INVALID, context)
+
+
+def _told(text: str) -> dict[str, str]:
+    """Give place and problem of what the decoder tells, with nothing of the input."""
+    if text.startswith(_UNKNOWN):
+        return {"path": "$", "problem": _UNKNOWN}
+    placed = _PLACED.fullmatch(text)
+    problem, path = placed.groups() if placed else (text, "$")
+    is_of_the_wanted = problem.startswith(_OF_THE_WANTED)
+    return {"path": path, "problem": problem if is_of_the_wanted else _NONE_OF_THEM}
 
 
 def _taken(kind: type[Any], value: object) -> object:

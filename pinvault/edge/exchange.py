@@ -4,6 +4,9 @@ Rules:
 - A body is bounded in bytes and in time, and is read whole before a flow sees anything.
 - What is refused without the body (method, clear PINs off, an unknown client) is refused before it
   is read.
+- Who shows wrong credentials or signatures too often is refused before its next ones are looked at,
+  so that then nobody can tell a right guess from a wrong one. It is counted for each dialect, by
+  the client's certificate where there is one, and else by its address.
 - Every exception becomes an answer of the dialect; its text goes nowhere.
 - No answer is stored by anybody (`no-store`), files of a page excepted, and none is taken for
   another type (`nosniff`).
@@ -27,10 +30,12 @@ from pinvault.edge import problems
 from pinvault.edge.dialect import Answer, Arrived, Dialect, EdgeReason, Endpoint, Refused
 from pinvault.edge.log import Log
 from pinvault.edge.metrics import Metrics
+from pinvault.edge.rates import Failures, site
 from pinvault.edge.refusals import is_fault, refusal_of
 
 UNKNOWN_ROUTE: Final = "-"
 SUBJECT: Final = "client_subject"
+_WRONG: Final = frozenset({EdgeReason.UNAUTHENTICATED, EdgeReason.SIGNATURE_REFUSED})
 _KEPT: Final = "public, max-age={}, immutable"
 _METHODS: Final = frozenset(
     {"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"}
@@ -47,6 +52,7 @@ class House:
     body_bytes: int
     body_s: float
     threads: anyio.CapacityLimiter
+    failures: Failures
     metrics: Metrics
     log: Log
 
@@ -77,7 +83,7 @@ class Exchange:
                 endpoint = self._endpoint(arrived)
                 whole = replace(arrived, body=await self._body(receive))
                 is_read = True
-                answer = await run_sync(endpoint.flow, whole, limiter=self._house.threads)
+                answer = await run_sync(self._flow, endpoint, whole, limiter=self._house.threads)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is answered and told of
                 refused = self._refused(error, arrived)
                 answer = self._rendered(refused, arrived)
@@ -110,6 +116,18 @@ class Exchange:
                 if not message.get("more_body", False):
                     return bytes(body)
         raise Refused(EdgeReason.BODY_INVALID, {"path": "$", "problem": "did not come whole"})
+
+    def _flow(self, endpoint: Endpoint, arrived: Arrived) -> Answer:
+        """Run a flow, unless who asks has shown what is wrong too often."""
+        failures = self._house.failures
+        stranger = f"{self._dialect.name}\0{arrived.client or site(arrived.address)}"
+        failures.require_few(stranger)
+        try:
+            return endpoint.flow(arrived)
+        except Refused as refused:
+            if refused.reason in _WRONG:
+                failures.count(stranger)
+            raise
 
     def _refused(self, error: Exception, arrived: Arrived) -> Refused:
         if is_fault(error):

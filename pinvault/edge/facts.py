@@ -32,6 +32,10 @@ class Facts:
         own = self._cards.get(external_id, {}) if external_id is not None else {}
         return {**self._defaults, **own}
 
+    def tell_of(self, member: str) -> bool:
+        """Say whether a member is told of any card."""
+        return any(member in told for told in (self._defaults, *self._cards.values()))
+
 
 def load(path: Path | None) -> Facts:
     """Read a file of facts; without one nothing is known."""

@@ -1,4 +1,8 @@
-"""What a dialect stands on: the server, its settings, its callers, its cards' facts, its rates."""
+"""What a dialect stands on: the server, its settings, its callers, its cards' facts, its rates.
+
+Rules:
+- A caller is counted as soon as it is known, before anything else of its request is looked at.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,3 +36,9 @@ class Ground(Generic[AnyOptions, AnyCaller]):
     page: HostedPage | None
     now: Callable[[], float]
     log: Log
+
+    def admitted(self, caller: AnyCaller) -> AnyCaller:
+        """Count a call of a caller that was authenticated; refuse one too many, or elsewhere's."""
+        self.rates.spend(caller.name)
+        caller.require(self.settings.program)
+        return caller

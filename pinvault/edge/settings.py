@@ -17,7 +17,7 @@ from msgspec import Meta
 from pinvault.edge import dialects
 from pinvault.edge.credentials import Name
 from pinvault.edge.files import EdgeError, Section, into, read_toml
-from pinvault.edge.sections import HostedPage, Options
+from pinvault.edge.sections import HostedPage, Options, RateText
 
 EXAMPLE: Final = "edge.example.toml"
 Address = Annotated[str, Meta(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}\Z")]
@@ -58,7 +58,11 @@ class Limits(Section, frozen=True, kw_only=True):
 
 
 class Listener(Section, frozen=True, kw_only=True):
-    """`[listeners.NAME]`: an address, its TLS files, and whether callers show clear PINs there."""
+    """`[listeners.NAME]`: an address, its TLS files, and whether callers show clear PINs there.
+
+    `failures` is how often one client (by its certificate, or its address) may show a dialect there
+    credentials that are wrong.
+    """
 
     listen: Address
     certificate_file: str | None = None
@@ -66,6 +70,7 @@ class Listener(Section, frozen=True, kw_only=True):
     client_ca_file: str | None = None
     clients: tuple[str, ...] = ()
     clear_pins: bool = False
+    failures: RateText = "30/m"
 
 
 class Settings(Section, frozen=True, kw_only=True):

@@ -8,9 +8,9 @@ Rules:
 - The signature covers the whole URL, a salt, the time and the body, and is the base64 of the hex
   digits of the digest. The secret stands in its text too, so one secret signs, not two.
 
-Rapyd does not document where all of it comes from. The id of the issued card (`ci_`) is the first
-32 hex digits of the SHA-256 of our card id, unless the configuration says one; `created_at` of the
-card is when it was registered here.
+Rapyd does not document where all of it comes from. The id of the issued card is `ci_` and the first
+32 hex digits of the SHA-256 of our card id, as in the answers of the edge: a card has one id.
+`created_at` of the card is when it was registered here.
 """
 
 import base64
@@ -71,6 +71,7 @@ class RapydEndpoint(Endpoint):
         """Give what is told of the card; `expiration` is MMYY."""
         public = self.data.get("public_details", {})
         known = {
+            "id": f"ci_{hashlib.sha256(event.card_id.encode()).hexdigest()[:32]}",
             "status": _STATUSES[event.status],
             "card_id": event.external_id or event.card_id,
             "public_details": {
@@ -80,8 +81,7 @@ class RapydEndpoint(Endpoint):
             },
             "created_at": int(event.registered_at),
         }
-        issued = f"ci_{hashlib.sha256(event.card_id.encode()).hexdigest()[:32]}"
-        return {"id": issued, **self.data, **known}
+        return {**known, **self.data, **known}  # known first, and not overridden
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

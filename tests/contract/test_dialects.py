@@ -1,19 +1,29 @@
 """What every dialect of the edge keeps, whichever vendor's words it speaks."""
 
+import base64
+import hashlib
 import itertools
 import json
+import re
 from dataclasses import replace
+from typing import Any
 
+import httpx
+import msgspec
 import pytest
 
 from pinvault.edge import openapi
+from pinvault.edge.credentials import Digest, Secret
 from pinvault.edge.dialect import ALL_REASONS, Arrived, EdgeReason, Endpoint, Refused
+from pinvault.edge.dialects import package
+from pinvault.edge.rapyd.auth import sign
 from tests.support import dialects
 from tests.support.dialects import NAMES, build
 from tests.support.leaks import without_chance
 from tests.support.openapi import is_well_formed
 from tests.support.toy_edge import Served
 
+SECRET = "the-secret-of-a-caller"
 SECRETS = ("4831", "4000001234562000", "secret-of-a-header", "secret-of-a-query")
 BODIES = (
     b"",
@@ -126,6 +136,70 @@ def test_nobody_gets_to_the_server_without_credentials(name: str) -> None:
     assert not [line for line in served.lines() if line["level"] == "error"]
     assert "secret-of" not in served.log
     assert "4000001234562000" not in served.log
+
+
+def known(name: str, secret: str = SECRET) -> Any:
+    """A caller of a dialect, whose every secret is this one."""
+    kept = {Digest: hashlib.sha256(secret.encode()).hexdigest(), Secret: secret}
+    caller = dialects.some_caller(package(name).Caller)
+    fields = msgspec.structs.fields(caller)
+    return msgspec.structs.replace(
+        caller, **{each.name: kept[each.type] for each in fields if each.type in kept}
+    )
+
+
+def showing(secret: str, each: Endpoint, body: bytes, salt: int = 0) -> dict[str, str]:
+    """Headers by which a caller is known, of every dialect at once; only these are looked at."""
+    basic = base64.b64encode(f"{secret}:{secret}".encode()).decode()
+    is_basic = each.authentication == "basic"
+    keys = {"salt": f"{salt:08}", "timestamp": str(int(dialects.NOW))}
+    request = replace(arrived(each.path), raw_path_and_query=each.path, body=body)
+    return {
+        "authorization": f"Basic {basic}" if is_basic else f"Bearer {secret}",
+        "x-api-key": secret,
+        "x-connectfi-token": secret,
+        **keys,
+        "access_key": secret,
+        "signature": sign(request, **keys, access_key=secret, secret_key=secret),
+    }
+
+
+@pytest.mark.parametrize("name", VENDORS)
+def test_a_stranger_may_guess_a_few_times_and_learns_nothing_more(name: str) -> None:
+    dialect = build(name, caller=known(name))
+    too_often = dialect.codes[EdgeReason.RATE_EXCEEDED].status
+    served = Served(dialect, clear_pins=True, failures="5/h")
+    each = endpoints(name)[0]
+
+    def guess(secret: str, salt: int) -> httpx.Response:
+        headers = showing(secret, each, b"{}", salt)
+        return served.call(each.method, each.path, content=b"{}", headers=headers)
+
+    told = [guess("a-wrong-secret", number).status_code for number in range(50)]
+    assert told == [401] * 5 + [too_often] * 45
+    right, wrong = guess(SECRET, 50), guess("a-wrong-secret", 51)
+    for answer in (right, wrong):
+        assert (answer.status_code, answer.headers["retry-after"]) == (too_often, "720")
+        assert served.lines()[-1]["reason"] == "RATE_EXCEEDED"
+    said = [each.text.replace(each.headers["x-request-id"], "") for each in (right, wrong)]
+    operation = re.compile('"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"')
+    assert operation.sub("", said[0]) == operation.sub("", said[1])
+
+
+@pytest.mark.parametrize("name", VENDORS)
+def test_a_callers_requests_are_counted_whatever_is_wrong_with_them(name: str) -> None:
+    for each in endpoints(name):
+        dialect = build(name, caller=known(name), per_caller="3/h")
+        too_often = dialect.codes[EdgeReason.RATE_EXCEEDED].status
+        served = Served(dialect, clear_pins=True, failures="1/h")
+        told = []
+        for salt, body in enumerate(BODIES[:5]):
+            headers = showing(SECRET, each, body, salt)
+            served.call(each.method, each.path, content=body, headers=headers)
+            told.append((served.lines()[-1]["status"], served.lines()[-1]["reason"]))
+        refused = {"BODY_INVALID", "HEADER_MISSING", "PIN_NOT_REVEALABLE", "NOT_AUTHORISED"}
+        assert {reason for _, reason in told[:3]} <= refused, each.path
+        assert told[3:] == [(too_often, "RATE_EXCEEDED")] * 2, each.path
 
 
 @pytest.mark.parametrize("name", VENDORS)

@@ -47,6 +47,7 @@ LOOKALIKES = {
     "VisaPvv.pvv": {4},
     "Ibm3624Offset.offset": set(range(4, 13)),
     "Card.last_four": {4},
+    "OpenPinSessionResponse.last_four": {4},
 }
 PANS = {
     "CardNumber.pan",

@@ -44,6 +44,16 @@ def all_of(connection: ssl.SSLSocket) -> bytes:
     return found
 
 
+def written_of(edge: RunningEdge, request_id: str) -> str:
+    """Give the log when it tells of a request, which is after its answer."""
+    for _ in range(100):
+        written = edge.log.read_text()
+        if request_id in written:
+            return written
+        time.sleep(0.05)
+    raise AssertionError("it was not logged")
+
+
 def test_the_description_of_the_api_is_served(client: httpx.Client) -> None:
     answer = client.get("/openapi.json")
     assert (answer.status_code, answer.json()["openapi"]) == (200, "3.1.0")
@@ -139,10 +149,21 @@ def test_nothing_of_a_request_is_logged(edge: RunningEdge, client: httpx.Client)
     headers = {"x-connectfi-token": "not-the-token-4831"}
     answer = client.post(f"{PATH}?pin={SECRET}", json=body, headers=headers)
     assert answer.status_code == 401
-    written = edge.log.read_text()
+    written = written_of(edge, answer.headers["x-request-id"])
     assert SECRET not in without_chance(written)
-    assert answer.headers["x-request-id"] in written
     assert not any(line["level"] == "error" for line in edge.lines())
+
+
+def test_who_guesses_is_not_heard_for_a_while(edge: RunningEdge) -> None:
+    path = "/card-management/api/v1/card/changePin"
+    headers = [{"authorization": f"Bearer {number}"} for number in range(40)]
+    with httpx.Client(base_url=edge.url("public")) as stranger:
+        told = [stranger.post(path, headers=each) for each in headers]
+        assert [answer.status_code for answer in told[:30]] == [401] * 30
+        assert told[-1].status_code == 429
+        assert int(told[-1].headers["retry-after"]) >= 1
+        right = {"authorization": "Bearer development-interswitch-token"}
+        assert stranger.post(path, headers=right).status_code == 429
 
 
 def test_it_ends_when_it_is_told(server: RunningServer) -> None:

@@ -7,8 +7,9 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from rich.console import Console
 
 from pinvault.development.curl import CurlFailed, Request, ask
 from pinvault.development.edge_demo import Told, is_like, tell, tell_end
+from pinvault.development.samples import vendor
 
 ASSETS = Path(__file__).parents[1] / "assets" / "edge"
 PIN = re.compile(r"(?<![0-9A-Za-z])(1234|5678|7777)(?![0-9A-Za-z])")
@@ -75,11 +77,13 @@ def texts(value: Any) -> Iterator[str]:
             yield from texts(each)
 
 
-def members(value: Any) -> Any:
-    """The names of an answer's members, all the way down."""
-    if isinstance(value, dict):
-        return {name: members(each) for name, each in value.items()}
-    return [members(each) for each in value] if isinstance(value, list) else None
+def ordered(text: str, drawn: Collection[str] = ()) -> Any:
+    """Members and values in their order, all the way down; of those that are drawn the names."""
+
+    def kept(pairs: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+        return [(name, "…" if name in drawn else value) for name, value in pairs]
+
+    return json.loads(text, object_pairs_hook=kept)
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
@@ -94,26 +98,74 @@ def test_every_sample_is_answered_as_documented(told: list[dict[str, Any]], vend
 
 
 @pytest.mark.parametrize(
-    ("vendor", "number", "asset"),
+    ("vendor", "number", "asset", "drawn"),
     [
-        ("ConnectFi", 0, "connectfi/set-pin"),
-        ("ConnectFi", 1, "connectfi/check-pin"),
-        ("Marqeta", 0, "marqeta/controltoken"),
-        ("Marqeta", 3, "marqeta/reveal"),
-        ("Interswitch", 0, "interswitch/change-pin"),
-        ("Interswitch", 1, "interswitch/change-pin"),
-        ("Interswitch", 2, "interswitch/reissue-pin"),
-        ("HashDT", 0, "hashdt/setpin"),
-        ("HashDT", 1, "hashdt/resetpin"),
-        ("HashDT", 2, "hashdt/changepin"),
+        ("ConnectFi", 0, "connectfi/set-pin", ("requestId",)),
+        ("ConnectFi", 1, "connectfi/check-pin", ("requestId",)),
+        ("Marqeta", 0, "marqeta/controltoken", ("control_token",)),
+        ("Marqeta", 3, "marqeta/reveal", ()),
+        ("Rapyd", 0, "rapyd/set-pin", ("operation_id", "id", "created_at")),
+        ("Rapyd", 1, "rapyd/set-pin", ("operation_id", "id", "created_at")),
+        ("Interswitch", 0, "interswitch/change-pin", ("correlationId",)),
+        ("Interswitch", 1, "interswitch/change-pin", ("correlationId",)),
+        ("Interswitch", 2, "interswitch/reissue-pin", ("correlationId", "pin", "pinOffset")),
+        ("HashDT", 0, "hashdt/setpin", ("set_pin_url",)),
+        ("HashDT", 1, "hashdt/resetpin", ("set_pin_url",)),
+        ("HashDT", 2, "hashdt/changepin", ("set_pin_url",)),
     ],
 )
-def test_answers_have_the_members_of_the_vendor_s(
-    told: list[dict[str, Any]], vendor: str, number: int, asset: str
+def test_answers_are_those_of_the_assets(
+    told: list[dict[str, Any]], vendor: str, number: int, asset: str, drawn: tuple[str, ...]
 ) -> None:
-    answer = json.loads(of(told, vendor)[number]["answer"])
-    documented = json.loads((ASSETS / f"{asset}.response.json").read_bytes())
-    assert members(answer) == members(documented)
+    answer = of(told, vendor)[number]["answer"]
+    documented = (ASSETS / f"{asset}.response.json").read_text()
+    assert ordered(answer, drawn) == ordered(documented, drawn)
+
+
+@pytest.mark.parametrize(
+    ("vendor", "number", "asset", "drawn"),
+    [
+        ("ConnectFi", 0, "connectfi/set-pin", ()),
+        ("ConnectFi", 1, "connectfi/check-pin", ()),
+        ("Marqeta", 0, "marqeta/controltoken", ()),
+        ("Marqeta", 1, "marqeta/pins", ("control_token",)),
+        ("Marqeta", 2, "marqeta/controltoken-reveal", ()),
+        ("Marqeta", 3, "marqeta/reveal", ("control_token",)),
+        ("Rapyd", 0, "rapyd/set-pin-by-id", ()),
+        ("Rapyd", 1, "rapyd/set-pin-by-number", ()),
+        ("Interswitch", 0, "interswitch/change-pin", ("pin", "oldPin")),
+        ("Interswitch", 1, "interswitch/change-pin", ("pin", "oldPin")),
+        ("Interswitch", 2, "interswitch/reissue-pin", ()),
+    ],
+)
+def test_requests_are_those_of_the_assets(
+    told: list[dict[str, Any]], vendor: str, number: int, asset: str, drawn: tuple[str, ...]
+) -> None:
+    words = shlex.split(of(told, vendor)[number]["command"].replace("\\\n", ""))
+    documented = (ASSETS / f"{asset}.request.json").read_text()
+    assert ordered(words[words.index("-d") + 1], drawn) == ordered(documented, drawn)
+
+
+@pytest.mark.parametrize(("number", "action"), [(0, "set"), (1, "reset"), (2, "change")])
+def test_headers_are_those_of_the_assets(
+    told: list[dict[str, Any]], number: int, action: str
+) -> None:
+    words = shlex.split(of(told, "HashDT")[number]["command"].replace("\\\n", ""))
+    shown = {after for word, after in pairwise(words) if word == "-H"}
+    first, *wanted = (ASSETS / f"hashdt/{action}pin.request.txt").read_text().splitlines()
+    assert words[-1].endswith(first.removeprefix("GET "))
+    drawn = "x-request-id: "
+    assert {each for each in shown if not each.startswith(drawn)} == {
+        each for each in wanted if not each.startswith(drawn)
+    }
+    assert len(shown) == len(wanted)
+
+
+@pytest.mark.parametrize("kind", ["connectfi", "rapyd"])
+def test_facts_are_those_of_the_assets(kind: str) -> None:
+    """In order: it is that of the answers' members."""
+    mine = {"defaults": vendor(kind).facts, "cards": vendor(kind).cards}
+    assert ordered(json.dumps(mine)) == ordered((ASSETS / kind / "facts.json").read_text())
 
 
 def test_what_is_shown_is_curl_and_a_sample(told: list[dict[str, Any]]) -> None:

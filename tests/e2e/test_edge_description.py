@@ -36,7 +36,7 @@ def test_what_is_answered_is_what_is_described(
 ) -> None:
     stream = io.StringIO()
     log, listeners = make_log(stream), loaded.settings.listeners
-    only = msgspec.structs.replace(listeners[vendor.listener], clients=())
+    only = msgspec.structs.replace(listeners[vendor.listener], clients=(), failures="999999/s")
     settings = msgspec.structs.replace(loaded.settings, listeners={vendor.listener: only})
     alone = Loaded(loaded.path, settings, {vendor.kind: loaded.dialects[vendor.kind]})
     app = applications(alone, place(alone, vault, log), log=log, metrics=Metrics())

@@ -44,7 +44,12 @@ def example() -> dict[str, Any]:
 
 
 def build(
-    name: str, *, vault: Any = None, caller: Any = None, facts: Facts | None = None
+    name: str,
+    *,
+    vault: Any = None,
+    caller: Any = None,
+    facts: Facts | None = None,
+    per_caller: str = "10000/s",
 ) -> Dialect:
     """Build a dialect with the options of the example."""
     if name == OWN:
@@ -55,7 +60,7 @@ def build(
         made: Dialect = dialects.hosted().build(page, vault, now=lambda: NOW, log=log, folder=ROOT)
         return made
     package: Any = dialects.package(name)
-    rates = Rates(per_caller=Rate(10_000, 1), per_card=Rate(10_000, 1), now=lambda: NOW)
+    rates = Rates(per_caller=Rate.read(per_caller), per_card=Rate(10_000, 1), now=lambda: NOW)
     ground: Ground[Any, Any] = Ground(
         name=name,
         vault=vault,

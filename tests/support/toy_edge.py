@@ -22,9 +22,10 @@ from pinvault.edge.dialect import (
     Refused,
     total,
 )
-from pinvault.edge.exchange import House
+from pinvault.edge.exchange import SUBJECT, House
 from pinvault.edge.log import make_log
 from pinvault.edge.metrics import Metrics
+from pinvault.edge.rates import Failures, Rate
 
 ARRIVED = Arrived(
     method="POST",
@@ -105,6 +106,7 @@ class Served:
     base_path: str = ""
     others: Sequence[Placed] = ()
     body_s: float = 5.0
+    failures: str = "999999/s"
     stream: io.StringIO = field(default_factory=io.StringIO)
     metrics: Metrics = field(default_factory=Metrics)
 
@@ -116,17 +118,29 @@ class Served:
             body_bytes=16_384,
             body_s=self.body_s,
             threads=anyio.CapacityLimiter(4),
+            failures=Failures(Rate.read(self.failures), now=lambda: 0.0),
             metrics=self.metrics,
             log=make_log(self.stream),
         )
         placed = Placed("test", self.base_path, self.toy, "dialects.toy")
         self.app = application(self.house, [placed, *self.others])
 
-    def call(self, method: str, path: str, **request: Any) -> httpx.Response:
-        """Make one request."""
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        address: str = "127.0.0.1",
+        client: str = "",
+        **request: Any,
+    ) -> httpx.Response:
+        """Make one request, from an address; `client` is a certificate's subject."""
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await self.app({**scope, "state": {SUBJECT: client}}, receive, send)
 
         async def ask() -> httpx.Response:
-            transport = httpx.ASGITransport(self.app)
+            transport = httpx.ASGITransport(app, client=(address, 1))
             async with httpx.AsyncClient(
                 transport=transport, base_url="http://e", verify=False
             ) as client:

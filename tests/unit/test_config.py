@@ -391,6 +391,12 @@ MISTAKES = {
         "webhooks.rapyd.data.public_details",
         "it is a table",
     ),
+    "an id of a webhook's own": (
+        "data = { public_details",
+        'data = { id = "ci_1", public_details',
+        "webhooks.rapyd.data.id",
+        "take it out",
+    ),
     "two secrets of Rapyd's": (
         'secret_file = "secrets/webhook-rapyd"',
         'secret_files = ["secrets/webhook-rapyd"]',

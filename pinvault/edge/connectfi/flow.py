@@ -70,9 +70,9 @@ class ConnectFi:
 
     def set_pin(self, arrived: Arrived) -> Answer:
         """Set the PIN of a card, the first or another."""
-        caller = self._authenticate(arrived)
+        self._authenticate(arrived)
         asked = _asked(arrived)
-        self._ground.rates.spend(caller.name, card=asked.card_id)
+        self._ground.rates.spend_card(asked.card_id)
         with _about(asked.card_id):
             card = self._find(asked.card_id, SET_IN)
             sealed = asked.pin.seal(self._vault, card_id=card.card_id)
@@ -81,9 +81,9 @@ class ConnectFi:
 
     def check_pin(self, arrived: Arrived) -> Answer:
         """Check the PIN of a card; a wrong one costs a try."""
-        caller = self._authenticate(arrived)
+        self._authenticate(arrived)
         asked = _asked(arrived)
-        self._ground.rates.spend(caller.name, card=asked.card_id)
+        self._ground.rates.spend_card(asked.card_id)
         with _about(asked.card_id):
             card = self._find(asked.card_id, CHECKED_IN)
             sealed = asked.pin.seal(self._vault, card_id=card.card_id)
@@ -107,10 +107,8 @@ class ConnectFi:
         )
         return Answer.json(code.status, not_done)
 
-    def _authenticate(self, arrived: Arrived) -> Caller:
-        caller = self._ground.credentials.shown(token=arrived.header(TOKEN))
-        caller.require(self._ground.settings.program)
-        return caller
+    def _authenticate(self, arrived: Arrived) -> None:
+        self._ground.admitted(self._ground.credentials.shown(token=arrived.header(TOKEN)))
 
     def _find(self, card_id: str, statuses: Collection[CardStatus]) -> Card:
         program = self._ground.settings.program

@@ -101,7 +101,7 @@ class HashDt:
         if arrived.media_type() != _JSON:
             raise Refused(EdgeReason.BODY_INVALID)
         card_id = shown[CARD_ID]
-        self._ground.rates.spend(caller.name, card=card_id)
+        self._ground.rates.spend_card(card_id)
         return self._repeats.once(
             caller=caller.name,
             request_id=shown[REQUEST_ID],
@@ -118,9 +118,7 @@ class HashDt:
 
     def _authenticate(self, arrived: Arrived) -> Caller:
         key, token = arrived.headers.get(API_KEY, ""), bearer_token(arrived)
-        caller = self._ground.credentials.shown(api_key=key, bearer=token)
-        caller.require(self._ground.settings.program)
-        return caller
+        return self._ground.admitted(self._ground.credentials.shown(api_key=key, bearer=token))
 
     def _origin(self, caller: Caller) -> str:
         origin = caller.origin or self._origins[0]

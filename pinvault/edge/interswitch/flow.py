@@ -94,12 +94,12 @@ class Interswitch:
 
     def change_pin(self, arrived: Arrived) -> Answer:
         """Change a PIN when the current one is right, or set it where none is required."""
-        caller = self._authenticate(arrived)
+        self._authenticate(arrived)
         is_active_active = _told(arrived) or self._ground.settings.active_active_only
         asked = _asked(arrived, ChangeRequest)
         if is_active_active and not asked.old_pin:
             raise _invalid("oldPin", "is required for active-active")
-        self._ground.rates.spend(caller.name, card=asked.pan)
+        self._ground.rates.spend_card(asked.pan)
         card = self._find(asked)
         new_pin = self._sealed(asked.pin)
         if asked.old_pin:
@@ -115,7 +115,7 @@ class Interswitch:
             raise Refused(EdgeReason.NOT_AUTHORISED)
         _told(arrived, default="true")
         asked = _asked(arrived, ReissueRequest)
-        self._ground.rates.spend(caller.name, card=asked.pan)
+        self._ground.rates.spend_card(asked.pan)
         card = self._find(asked)
         issued = self._cards.reissue_pin(card.card_id, profile=caller.reissue_profile)
         offset = issued.value.value if isinstance(issued.value, Ibm3624Offset) else UNSET
@@ -134,13 +134,12 @@ class Interswitch:
         return Answer.json(code.status, not_done, headers=CHALLENGE if code.status == 401 else {})
 
     def _authenticate(self, arrived: Arrived) -> Caller:
-        caller = self._ground.credentials.shown(bearer=bearer_token(arrived))
-        caller.require(self._ground.settings.program)
-        return caller
+        return self._ground.admitted(self._ground.credentials.shown(bearer=bearer_token(arrived)))
 
     def _find(self, asked: ChangeRequest | ReissueRequest) -> Card:
-        card = self._cards.get(CardNumber(pan=asked.pan, sequence_number=asked.seq_nr))
         program = self._ground.settings.program
+        number = CardNumber(pan=asked.pan, sequence_number=asked.seq_nr, program=program)
+        card = self._cards.get(number)
         if card.program != program or card.expiry != asked.expiry_date:
             raise Refused("CARD_UNKNOWN")
         return card

@@ -97,9 +97,9 @@ class Marqeta:
 
     def issue_token(self, arrived: Arrived) -> Answer:
         """Have a token issued; the one before, of its type and card, is dead then."""
-        caller = self._authenticate(arrived)
+        self._authenticate(arrived)
         asked = decode(arrived, TokenRequest)
-        self._ground.rates.spend(caller.name, card=asked.card_token)
+        self._ground.rates.spend_card(asked.card_token)
         if asked.controltoken_type == "REVEAL_PIN" and not self._ground.settings.reveal:
             raise Refused(EdgeReason.NOT_AUTHORISED)
         card = external_card(self._ground.settings.program, asked.card_token)
@@ -108,9 +108,9 @@ class Marqeta:
 
     def set_pin(self, arrived: Arrived) -> Answer:
         """Set the PIN of a token's card, the first or another."""
-        caller = self._authenticate(arrived)
+        self._authenticate(arrived)
         asked = decode(arrived, PinRequest)
-        self._ground.rates.spend(caller.name, card=asked.control_token)
+        self._ground.rates.spend_card(asked.control_token)
         card_id = self._card_id(asked.control_token, "SET_PIN")
         sealed = asked.pin.seal(self._ground.vault, card_id=card_id)
         self._card(card_id)
@@ -119,11 +119,11 @@ class Marqeta:
 
     def reveal_pin(self, arrived: Arrived) -> Answer:
         """Give the PIN of a token's card."""
-        caller = self._authenticate(arrived)
+        self._authenticate(arrived)
         if not self._ground.settings.reveal:
             raise Refused("PIN_NOT_REVEALABLE")
         asked = decode(arrived, RevealRequest)
-        self._ground.rates.spend(caller.name, card=asked.control_token)
+        self._ground.rates.spend_card(asked.control_token)
         card = self._card(self._card_id(asked.control_token, "REVEAL_PIN"))
         if card.status != "ACTIVE":
             raise Refused("CARD_STATUS")
@@ -141,11 +141,10 @@ class Marqeta:
         told = NotDone(error_code=code.code, error_message=code.message)
         return Answer.json(code.status, told, headers=CHALLENGE if code.status == 401 else {})
 
-    def _authenticate(self, arrived: Arrived) -> Caller:
+    def _authenticate(self, arrived: Arrived) -> None:
         application, access = basic_tokens(arrived.header("authorization"))
-        caller = self._ground.credentials.shown(application_token=application, access_token=access)
-        caller.require(self._ground.settings.program)
-        return caller
+        shown = self._ground.credentials.shown(application_token=application, access_token=access)
+        self._ground.admitted(shown)
 
     def _card_id(self, control_token: str, kind: TokenType) -> str:
         """Give the card that a token is for, before it is used up."""

@@ -8,7 +8,10 @@ BASE64 is taken over the text of the hex digits.
 
 Rules:
 - Nobody is told whether it was the access key or the signature.
-- A signature is good for 60 seconds, and for one request: its salt and time are remembered.
+- A signature is good for 60 seconds, and for one request. What is signed has no marks between its
+  parts, so that one signature fits several ways to cut path, salt and time: the signature itself is
+  remembered, in the one spelling that is taken.
+- A timestamp has no leading zeros.
 """
 
 import base64
@@ -30,7 +33,7 @@ WINDOW_S: Final = 60
 AHEAD_S: Final = 5
 SLOTS: Final = 65_536
 _SALT: Final = re.compile(r"[!-~]{8,16}")
-_TIMESTAMP: Final = re.compile(r"[0-9]{1,12}")
+_TIMESTAMP: Final = re.compile(r"0|[1-9][0-9]{0,11}")
 
 
 class Caller(credentials.Caller, frozen=True, kw_only=True):
@@ -50,26 +53,24 @@ def sign(arrived: Arrived, *, salt: str, timestamp: str, access_key: str, secret
 
 @dataclass(slots=True)
 class Spent:
-    """The signatures that were used and are still good, by account, salt and time."""
+    """The signatures that were used and are still good."""
 
     now: Callable[[], float]
     slots: int = SLOTS
-    _until: OrderedDict[tuple[str, str, str], float] = field(
-        default_factory=OrderedDict, repr=False
-    )
+    _until: OrderedDict[str, float] = field(default_factory=OrderedDict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def spend(self, account: str, salt: str, timestamp: str) -> None:
+    def spend(self, signature: str) -> None:
         """Remember a signature for as long as it could be good, or refuse it."""
         with self._lock:
             now, known = self.now(), self._until
             while known and next(iter(known.values())) < now:
                 known.popitem(last=False)
-            if (account, salt, timestamp) in known:
+            if signature in known:
                 raise Refused(EdgeReason.SIGNATURE_REFUSED)
             if len(known) >= self.slots:
                 raise Refused(EdgeReason.UNAVAILABLE)
-            known[account, salt, timestamp] = now + AHEAD_S + WINDOW_S
+            known[signature] = now + AHEAD_S + WINDOW_S
 
 
 def authenticate(arrived: Arrived, callers: Credentials[Caller], spent: Spent) -> Caller:
@@ -95,5 +96,5 @@ def authenticate(arrived: Arrived, callers: Credentials[Caller], spent: Spent) -
     caller = callers.matching(signed, reason=EdgeReason.SIGNATURE_REFUSED)
     if not -AHEAD_S <= spent.now() - int(timestamp) <= WINDOW_S:
         raise Refused(EdgeReason.TIMESTAMP_REFUSED)
-    spent.spend(caller.access_key, salt, timestamp)
+    spent.spend(signature)
     return caller

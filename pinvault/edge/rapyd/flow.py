@@ -3,7 +3,8 @@
 Rules:
 - Nothing is read of a body, and nothing told of a card, before the signature is right.
 - The PIN is sealed for its card as soon as the card is known.
-- The id of the operation is the request's id on the server, so that webhook and answer agree.
+- The id of the operation is the request's id on the server, and the id of the issued card is made
+  of ours, so that webhook and answer agree in both.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ from pinvault.edge import sections
 from pinvault.edge.body import decode
 from pinvault.edge.card_ids import external_card
 from pinvault.edge.dialect import Answer, Arrived, Endpoint, Parameter, Refused
+from pinvault.edge.files import Unfit
 from pinvault.edge.ground import Ground
 from pinvault.edge.rapyd.auth import (
     ACCESS_KEY,
@@ -34,6 +36,7 @@ from pinvault.edge.repeats import Repeats
 
 PATH: Final = "/v1/issuing/cards/pin"
 IDEMPOTENCY: Final = "idempotency"
+ISSUED_ID: Final = "id"
 KEPT_S: Final = 24 * 3600.0
 REFUSALS: Final = {code.status: NotDone for code in CODES.values()}
 STATUSES: Final[Mapping[CardStatus, str]] = {
@@ -62,6 +65,9 @@ class Rapyd:
         self._spent = Spent(ground.now)
         self._repeats = Repeats(now=ground.now)
         self._kind = SandboxPinRequest if ground.settings.sandbox else PinRequest
+        if ground.facts.tell_of(ISSUED_ID):
+            text = f"tells {ISSUED_ID!r}, which is made of our card id as in the webhook: remove it"
+            raise Unfit("facts_file", text)
 
     def endpoints(self) -> tuple[Endpoint, ...]:
         """Give the one that there is."""
@@ -83,10 +89,10 @@ class Rapyd:
 
     def set_pin(self, arrived: Arrived) -> Answer:
         """Set the PIN of a card, the first or another, once for each idempotency key."""
-        caller = authenticate(arrived, self._ground.credentials, self._spent)
-        caller.require(self._ground.settings.program)
+        signed = authenticate(arrived, self._ground.credentials, self._spent)
+        caller = self._ground.admitted(signed)
         asked = decode(arrived, self._kind)
-        self._ground.rates.spend(caller.name, card=asked.card)
+        self._ground.rates.spend_card(asked.card)
         key = arrived.headers.get(IDEMPOTENCY, "")
         if not key:
             return self._set(asked, operation=_operation(arrived))
@@ -123,7 +129,7 @@ class Rapyd:
         """Give the card of an id or a number, which must be of the dialect's program."""
         program = self._ground.settings.program
         if _NUMBER.fullmatch(name):
-            card = self._vault.cards.get(CardNumber(pan=name))
+            card = self._vault.cards.get(CardNumber(pan=name, program=program))
         else:
             card = self._vault.cards.get(external_card(program, name))
         if card.program != program:
@@ -132,13 +138,13 @@ class Rapyd:
 
     def _told(self, card: Card) -> dict[str, object]:
         """Give what is told of a card: facts, and above them what the PIN vault knows."""
-        issued = f"ci_{hashlib.sha256(card.card_id.encode()).hexdigest()[:32]}"
         known = {
+            ISSUED_ID: f"ci_{hashlib.sha256(card.card_id.encode()).hexdigest()[:32]}",
             "status": STATUSES[card.status],
             "card_id": card.external_id or card.card_id,
         }
         own = {**known, "created_at": int(card.created_at.timestamp())}
-        return {"id": issued, **known, **self._ground.facts.of(card.external_id), **own}
+        return {**known, **self._ground.facts.of(card.external_id), **own}
 
 
 def _operation(arrived: Arrived) -> str:

@@ -1,10 +1,12 @@
 """One request and its one answer: what is refused, in whose words, and what nobody is told."""
 
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 
 import anyio
 import grpc
+import httpx
 import pytest
 
 from pinvault.client import PinvaultError, SealingKeyChanged
@@ -156,6 +158,94 @@ def test_a_refusal_says_when_to_come_back() -> None:
     refused = Refused(EdgeReason.RATE_EXCEEDED, retry_after_s=2.2)
     answer = Served(Toy(raising(refused))).post("/toy/do")
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "3")
+
+
+# Guesses
+
+
+def guarded(arrived: Arrived) -> Answer:
+    """Authenticate, and then do what the body says."""
+    if arrived.headers.get("x-key") != "right":
+        raise Refused(EdgeReason.UNAUTHENTICATED)
+    if arrived.body:
+        raise Refused(arrived.body.decode())
+    return Answer(status=200)
+
+
+def asks(served: Served, key: str, content: str = "", **who: str) -> int:
+    headers = {"x-key": key}
+    return served.call("POST", "/toy/do", headers=headers, content=content, **who).status_code
+
+
+def test_guesses_end_and_a_right_one_is_not_told_from_a_wrong_one() -> None:
+    served = Served(Toy(guarded), failures="3/h")
+    assert [asks(served, str(number)) for number in range(50)] == [401] * 3 + [429] * 47
+    right, wrong = (served.post("/toy/do", headers={"x-key": key}) for key in ("right", "wrong"))
+    assert (right.status_code, right.content) == (wrong.status_code, wrong.content)
+    assert right.json() == {"reason": "RATE_EXCEEDED", "code": "slow"}
+    assert right.headers["retry-after"] == "1200"
+    assert len(served.toy.seen) == 3
+    assert served.lines()[-1]["reason"] == "RATE_EXCEEDED"
+
+
+@pytest.mark.parametrize("reason", ["UNAUTHENTICATED", "SIGNATURE_REFUSED"])
+def test_wrong_signatures_are_counted_as_wrong_credentials_are(reason: str) -> None:
+    served = Served(Toy(raising(Refused(reason))), failures="3/h")
+    told = [served.post("/toy/do").json()["reason"] for _ in range(5)]
+    assert told == [reason] * 3 + ["RATE_EXCEEDED"] * 2
+
+
+def test_who_is_known_is_not_counted_whatever_else_is_refused() -> None:
+    served = Served(Toy(guarded), failures="1/h")
+    others = sorted(ALL_REASONS - {"UNAUTHENTICATED", "SIGNATURE_REFUSED"})
+    for reason in others:
+        assert asks(served, "right", reason) >= 400
+    assert asks(served, "right") == 200
+    assert len(served.toy.seen) == len(others) + 1
+
+
+def test_strangers_are_counted_by_address_and_dialect() -> None:
+    served = Served(Toy(guarded), failures="1/h")
+    first = "2001:db8:0:1::1"
+    assert [asks(served, "wrong", address=first) for _ in range(2)] == [401, 429]
+    assert asks(served, "right", address="2001:db8:0:1:ffff::2") == 429
+    assert asks(served, "right", address="2001:db8:0:2::1") == 200
+    assert asks(served, "right", address="192.0.2.1") == 200
+    second = Toy(guarded, base="/second")
+    second.name = "second"
+    both = Served(Toy(guarded), failures="1/h", others=[Placed("test", "", second, "dialects.b")])
+    assert [asks(both, "wrong") for _ in range(2)] == [401, 429]
+    assert both.post("/second/do", headers={"x-key": "right"}).status_code == 200
+
+
+def test_clients_with_certificates_are_counted_by_these() -> None:
+    served = Served(Toy(guarded), failures="1/h", clients=frozenset({"CN=one", "CN=two"}))
+    shared = "192.0.2.1"
+    one = [asks(served, "wrong", address=shared, client="CN=one") for _ in range(2)]
+    assert one == [401, 429]
+    assert asks(served, "right", address="198.51.100.7", client="CN=one") == 429
+    assert asks(served, "right", address=shared, client="CN=two") == 200
+
+
+def test_guesses_that_come_at_once_are_few_more() -> None:
+    async def at_once() -> None:
+        transport = httpx.ASGITransport(served.app)
+        async with (
+            httpx.AsyncClient(transport=transport, base_url="http://e", verify=False) as client,
+            anyio.create_task_group() as group,
+        ):
+            for _ in range(60):
+                group.start_soon(client.post, "/toy/do")
+
+    def slowly(arrived: Arrived) -> Answer:
+        time.sleep(0.005)
+        return guarded(arrived)
+
+    served = Served(Toy(slowly), failures="3/h")
+    anyio.run(at_once)
+    threads = int(served.house.threads.total_tokens)
+    assert 3 <= len(served.toy.seen) < 3 + threads
+    assert sum(line["status"] == 429 for line in served.lines()) == 60 - len(served.toy.seen)
 
 
 # Clear PINs

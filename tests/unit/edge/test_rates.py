@@ -1,11 +1,11 @@
-"""Rates: never more than the burst and what has flowed since, for each caller and card apart."""
+"""Rates: never more than the burst and what has flowed since, for each name apart."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pinvault.edge.dialect import Refused
-from pinvault.edge.rates import Buckets, Rate, Rates
+from pinvault.edge.rates import Buckets, Failures, Rate, Rates
 
 
 class Clock:
@@ -66,6 +66,66 @@ def test_callers_and_cards_are_counted_apart() -> None:
     rates.spend("acme")
     with pytest.raises(Refused):
         rates.spend("acme")
+
+
+def test_a_caller_and_its_card_can_be_counted_one_after_the_other() -> None:
+    rates = Rates(per_caller=Rate(9, 60.0), per_card=Rate(1, 60.0), now=Clock())
+    rates.spend("acme")
+    rates.spend_card("4000001234562000")
+    with pytest.raises(Refused):
+        rates.spend_card("4000001234562000")
+
+
+def waits(failures: Failures, stranger: str) -> float | None:
+    try:
+        failures.require_few(stranger)
+    except Refused as refused:
+        return refused.retry_after_s
+    return None
+
+
+def test_who_has_failed_too_often_waits_and_is_heard_again() -> None:
+    clock = Clock()
+    failures = Failures(Rate(2, 60.0), now=clock)
+    for _ in range(9):
+        assert waits(failures, "one") is None  # asking costs nothing
+    failures.count("one")
+    assert waits(failures, "one") is None
+    failures.count("one")
+    assert waits(failures, "one") == 30.0
+    assert waits(failures, "other") is None
+    clock.now += 30.0
+    assert waits(failures, "one") is None
+
+
+@given(together=st.integers(1, 50), burst=st.integers(1, 20))
+def test_what_failed_together_is_waited_for_one_by_one(together: int, burst: int) -> None:
+    """Requests that were let in before the first of them had failed gain nothing."""
+    clock = Clock()
+    failures = Failures(Rate(burst, 60.0), now=clock)
+    for _ in range(burst + together):
+        failures.count("one")
+    assert waits(failures, "one") == pytest.approx((together + 1) * 60.0 / burst)
+    clock.now += 60.0 / burst * together
+    assert waits(failures, "one") is not None
+    clock.now += 60.0 / burst + 1e-6
+    assert waits(failures, "one") is None
+
+
+def test_many_who_fail_shut_nobody_out_and_take_no_more_room() -> None:
+    failures = Failures(Rate(1, 60.0), now=Clock(), slots=8)
+    for number in range(100):
+        failures.count(str(number))
+    assert len(failures._buckets._full_at) == 8
+    assert waits(failures, "new") is None
+    assert waits(failures, "99") == 60.0
+    assert waits(failures, "0") is None
+
+
+def test_no_stranger_is_kept_as_it_is_called() -> None:
+    failures = Failures(Rate(1, 60.0), now=Clock())
+    failures.count("192.0.2.1")
+    assert "192.0.2.1" not in repr(failures._buckets._full_at)
 
 
 def test_no_card_is_kept_as_it_is_called() -> None:

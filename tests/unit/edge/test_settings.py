@@ -72,6 +72,7 @@ def test_what_the_example_calls_a_default_is_one(example: str, tmp_path: Path) -
     bare = loaded_from(GOOD, tmp_path).settings
     told = msgspec.convert(tomllib.loads(example), Settings)
     assert (bare.limits, bare.admin, bare.mode) == (told.limits, told.admin, told.mode)
+    assert bare.listeners["public"].failures == told.listeners["public"].failures
     for name in ("channels", "timeout_s", "sealing_profile", "sealing_key"):
         assert getattr(bare.server, name) == getattr(told.server, name)
 
@@ -93,6 +94,11 @@ MISTAKES = {
     "no-kind": (changed('kind = "connectfi"\n', ""), "dialects.acme.kind", "name one"),
     "dialect-option": (GOOD + "odd = 1\n", "dialects.acme", "unknown field"),
     "base-path": (GOOD + 'base_path = "acme"\n', "dialects.acme.base_path", "matching"),
+    "failures": (
+        changed(ON_ONE, ON_ONE + 'failures = "0/s"\n'),
+        "listeners",
+        "matching",
+    ),
     "rate": (GOOD + 'per_card = "0/s"\n', "dialects.acme.per_card", "matching"),
     "listener": (changed('"public"', '"private"'), "dialects.acme.listener", "name one"),
     "idle": (GOOD + '[listeners.b]\nlisten = "[::1]:1"\n', "listeners.b", "remove it"),

@@ -53,6 +53,7 @@ class NumberedCards(FakeCards):
             for known in self.registered
             if self.numbers.get(known.card_id) == which.pan
             and wanted in (None, f"0{known.sequence_number}")
+            and which.program in (None, known.program)
         ]
         if len(found) == 1:
             return found[0]

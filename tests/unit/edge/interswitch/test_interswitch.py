@@ -62,8 +62,9 @@ class Desk:
             numbered("card_1", status=status),
             numbered("card_2", sequence_number="02"),
             numbered("theirs", program="credit"),
+            numbered("namesake", program="credit"),
         )
-        self.vault = CardVault(*cards, numbers=(PAN, PAN, THEIRS))
+        self.vault = CardVault(*cards, numbers=(PAN, PAN, THEIRS, PAN))
         self.cards, self.card_id = self.vault.cards, cards[0].card_id
         self.cards.pins[self.card_id] = PIN
         self.cards.fields = {field.encode(): pin for pin, field in FIELDS.items()}
@@ -160,6 +161,15 @@ def test_the_samples_of_errors_are_answered_byte_for_byte(desk: Desk) -> None:
     answer = desk.change(body(old=OTHER))
     assert (answer.status, answer.body) == (400, sample("wrong-old-pin.response"))
     assert told(desk.change(sample("field-not-valid.request"))) == NOT_VALID
+
+
+def test_a_number_is_looked_for_in_the_dialects_program_alone(desk: Desk) -> None:
+    """Another program has a card of the same PAN and sequence number."""
+    (namesake,) = (card for card in desk.cards.registered if card.external_id == "namesake")
+    assert desk.cards.numbers[namesake.card_id] == PAN
+    assert told(desk.change(body())) == DONE
+    assert told(desk.reissue(sample("reissue-pin.request"))) == DONE
+    assert namesake.card_id not in desk.cards.pins
 
 
 def test_a_pin_is_changed_when_the_current_one_is_right(desk: Desk) -> None:

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import itertools
 import json
+import re
 import traceback
 import uuid
 from collections.abc import Iterator
@@ -15,20 +16,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pinvault.client import PinvaultError
+from pinvault.client import Card, PinvaultError
 from pinvault.client.card_values import CardStatus
 from pinvault.edge import facts
 from pinvault.edge.dialect import ALL_REASONS, Answer, Arrived, Dialect, EdgeReason, Refused
+from pinvault.edge.files import Unfit
 from pinvault.edge.rapyd import Caller, Options, build
 from pinvault.edge.rapyd.wire import PinRequest, SandboxPin, SandboxPinRequest
+from pinvault.model.cards import EventType
+from pinvault.notify.guard import read_url
+from pinvault.notify.rapyd import EVENTS, RapydEndpoint
 from tests.unit.edge.connectfi.asking import ASSETS, REQUEST_ID, arrived, ask, ground
 from tests.unit.edge.connectfi.fake_vault import NOW, WEAK, refusal
 from tests.unit.edge.interswitch.card_vault import CardVault, numbered
+from tests.unit.notify.test_events import happened
 
 SAMPLES = ASSETS / "rapyd"
 PATH = "/v1/issuing/cards/pin"
 ACCESS, SECRET = "rak_0123456789ABCDEF0123", "rsk_fedcba98765432100123456789abcdef"
 ID, NUMBER = "card_f8dd3aa099444e1c80cc5a06de38b165", "4111111111111111"
+CARD_ID = f"card_{'g' * 26}"
 SHARED, THEIRS = "5555555551234567", "4000001234562000"
 PIN, OTHER = "9048", "9084"  # digits in this order are in no id here
 OPERATION = str(uuid.UUID(REQUEST_ID))
@@ -50,12 +57,13 @@ class Desk:
         self, status: CardStatus = "ACTIVE", *, sandbox: bool = False, per_card: str = "999/s"
     ) -> None:
         cards = (
-            numbered(ID, status=status),
+            replace(numbered(ID, status=status), card_id=CARD_ID),
             numbered("card_a"),
             numbered("card_b", sequence_number="02"),
             numbered("theirs", program="credit"),
+            numbered("namesake", program="credit", sequence_number="02"),
         )
-        self.vault = CardVault(*cards, numbers=(NUMBER, SHARED, SHARED, THEIRS))
+        self.vault = CardVault(*cards, numbers=(NUMBER, SHARED, SHARED, THEIRS, NUMBER))
         self.cards, self.card_id = self.vault.cards, cards[0].card_id
         self.now = NOW.timestamp()
         self._numbers = itertools.count()
@@ -78,12 +86,12 @@ class Desk:
             facts=facts.load(SAMPLES / "facts.json"),
             per_card=per_card,
         )
-        self._ground = replace(made, now=lambda: self.now)
+        self.ground = replace(made, now=lambda: self.now)
         self.restart()
 
     def restart(self) -> None:
         """Forget all that the process knows."""
-        self.dialect: Dialect = build(self._ground)
+        self.dialect: Dialect = build(self.ground)
 
     def signed(
         self, content: bytes, *, access: str = ACCESS, secret: str = SECRET, **headers: str
@@ -191,6 +199,14 @@ def test_a_card_that_is_not_there_is_not_found(desk: Desk, card: str, asked: lis
     assert card.encode() not in answer.body
 
 
+def test_a_number_is_looked_for_in_the_dialects_program_alone(desk: Desk) -> None:
+    """Another program has a card of the same number; it makes nothing ambiguous."""
+    assert told(desk.ask(body(card=NUMBER))) == DONE
+    assert desk.pin == PIN
+    theirs = {desk.cards.numbers.get(card.card_id) for card in desk.cards.registered[3:]}
+    assert theirs == {THEIRS, NUMBER}
+
+
 def test_a_number_of_several_cards_is_not_enough(desk: Desk) -> None:
     assert told(desk.ask(body(card=SHARED))) == (400, "ERROR_SET_PIN_CARD_AMBIGUOUS")
     assert told(desk.ask(body(card="card_b"))) == DONE
@@ -204,10 +220,40 @@ def test_an_answer_tells_the_status_of_the_card(status: CardStatus, code: str) -
     assert json.loads(Desk(status).ask().body)["data"]["status"] == code
 
 
-def test_a_card_without_facts_has_the_id_that_its_webhook_has(desk: Desk) -> None:
+def webhook(card: Card) -> dict[str, object]:
+    """What the webhook says of a card."""
+    endpoint = RapydEndpoint(
+        name="rapyd",
+        target=read_url("https://merchant.example/hooks"),
+        secret_files=(),
+        programs=frozenset({card.program}),
+        events=EVENTS,
+        access_key=ACCESS,
+    )
+    event = replace(happened(EventType.PIN_SET), card_id=card.card_id, external_id=card.external_id)
+    data: dict[str, object] = json.loads(endpoint.body(event))["data"]
+    return data
+
+
+def test_a_card_has_the_ids_that_its_webhook_has(desk: Desk) -> None:
+    for number, name in enumerate((ID, "card_a", "card_b")):
+        data = json.loads(desk.ask(body(card=name)).body)["data"]
+        told = webhook(desk.cards.registered[number])
+        assert (data["id"], data["card_id"]) == (told["id"], told["card_id"])
+        assert re.fullmatch("ci_[0-9a-f]{32}", data["id"])
+
+
+@pytest.mark.parametrize("where", ["defaults", "cards"])
+def test_no_fact_says_another_id(desk: Desk, where: str) -> None:
+    told = {"id": "ci_2a0d6ba6e1b14f3d9ee0b4d0c9a53a1f"}
+    file = {"defaults": {}, "cards": {}, where: told if where == "defaults" else {ID: told}}
+    ground = replace(desk.ground, facts=facts.Facts(file["defaults"], file["cards"]))
+    with pytest.raises(Unfit, match=r"facts_file: tells 'id'.*remove it"):
+        build(ground)
+
+
+def test_a_card_without_facts_is_told_by_the_defaults(desk: Desk) -> None:
     data = json.loads(desk.ask(body(card="card_a")).body)["data"]
-    card_id = desk.cards.registered[1].card_id
-    assert data["id"] == f"ci_{hashlib.sha256(card_id.encode()).hexdigest()[:32]}"
     assert (data["card_id"], data["created_at"]) == ("card_a", int(NOW.timestamp()))
     assert data["country_iso_alpha_2"] == "US"
 

@@ -168,7 +168,9 @@ def test_a_header_that_is_missing_is_told(desk: Desk, name: str) -> None:
         assert desk.refuses(asked(headers)) == "HEADER_MISSING"
 
 
-@pytest.mark.parametrize("value", ["now", "1767225600.0", "-1", "0x10", "١٧٦٧٢٢٥٦٠٠", "1" * 13])
+@pytest.mark.parametrize(
+    "value", ["now", "1767225600.0", "-1", "0x10", "١٧٦٧٢٢٥٦٠٠", "1" * 13, "01767225600"]
+)
 def test_a_timestamp_that_is_no_number_is_as_good_as_missing(desk: Desk, value: str) -> None:
     assert desk.refuses(asked({**HEADERS, "timestamp": value})) == "HEADER_MISSING"
 
@@ -213,6 +215,31 @@ def test_another_salt_or_another_second_is_another_request(desk: Desk) -> None:
     for request in (signed(), signed(salt="another-salt"), signed(timestamp=str(int(NOW) - 1))):
         assert desk.check(request) is ACME
         assert desk.refuses(request) == "SIGNATURE_REFUSED"
+
+
+def test_a_zero_that_moves_from_salt_to_time_is_no_other_request(desk: Desk) -> None:
+    request = signed(salt="90ec80e9a1b0")
+    assert desk.check(request) is ACME
+    cut = {"salt": "90ec80e9a1b", "timestamp": f"0{TIMESTAMP}"}
+    again = replace(request, headers={**request.headers, **cut})
+    assert sign(again, **cut, access_key=ACCESS, secret_key=SECRET) == again.headers["signature"]
+    assert desk.refuses(again) == "HEADER_MISSING"
+    assert desk.refuses(request) == "SIGNATURE_REFUSED"
+
+
+@given(cut=st.integers(1, 8))
+def test_a_signature_is_taken_once_however_its_parts_are_cut(cut: int) -> None:
+    """Characters that move from the salt to the query are signed as they were."""
+    desk, salt = Desk(), "90ec80e9a1b2c3d4"
+    query = f"{PATH}?a={salt[:cut]}"
+    once = replace(asked(), raw_path_and_query=query)
+    keys = {"access_key": ACCESS, "secret_key": SECRET}
+    signature = sign(once, salt=salt[cut:], timestamp=TIMESTAMP, **keys)
+    once = replace(once, headers={**HEADERS, "salt": salt[cut:], "signature": signature})
+    headers = {**HEADERS, "salt": salt, "signature": signature}
+    again = replace(once, raw_path_and_query=f"{PATH}?a=", headers=headers)
+    assert desk.check(once) is ACME
+    assert desk.refuses(again) == "SIGNATURE_REFUSED"
 
 
 def test_what_is_signed_badly_spends_nothing(desk: Desk) -> None:
