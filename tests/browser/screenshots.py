@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 from playwright.sync_api import Frame, Locator, Page, Route
 
@@ -31,13 +32,25 @@ from tests.browser.site import (
 )
 
 TARGET = Path(__file__).parents[2] / "docs" / "screenshots"
-PHONE, DESKTOP = {"width": 390, "height": 900}, {"width": 1180, "height": 760}
+PHONE, DESKTOP = {"width": 390, "height": 900}, {"width": 1180, "height": 800}
 Steps = Callable[[Page, Frame], None]
+HELD: list[Route] = []
+
+
+def loading(page: Page, frame: Frame) -> None:
+    page.route("**/pin/open", lambda route: HELD.append(route))
+    frame.goto(urljoin(frame.url, f"/pin/prepaid/set#{'a' * 22}.{'b' * 43}"))
+    is_in(frame, "loading")
 
 
 def ready(page: Page, frame: Frame) -> None:
     fill(frame)
     frame.click("[aria-controls=new]")
+
+
+def mismatch(page: Page, frame: Frame) -> None:
+    send(frame, confirm=OTHER)
+    is_refused(frame, at="confirm-error")
 
 
 def weak(page: Page, frame: Frame) -> None:
@@ -58,6 +71,16 @@ def blocked(page: Page, frame: Frame) -> None:
     is_in(frame, "blocked")
 
 
+def expired(page: Page, frame: Frame) -> None:
+    page.clock.fast_forward("10:30")
+    is_in(frame, "expired")
+
+
+def used(page: Page, frame: Frame) -> None:
+    frame.goto(frame.url)  # what stood after the # is gone
+    is_in(frame, "used")
+
+
 def offline(page: Page, frame: Frame) -> None:
     page.context.set_offline(True)
     send(frame)
@@ -71,11 +94,16 @@ def done(page: Page, frame: Frame) -> None:
 
 
 PHONES: tuple[tuple[str, SessionAction, str, str, Steps], ...] = (
+    ("loading-light", "SET", "en", "light", loading),
     ("set-light", "SET", "en", "light", ready),
+    ("mismatch-light", "RESET", "en", "light", mismatch),
     ("weak-dark", "SET", "en", "dark", weak),
     ("last-try-light", "CHANGE", "fr", "light", last_try),
     ("change-arabic-light", "CHANGE", "ar", "light", ready),
+    ("change-arabic-dark", "CHANGE", "ar", "dark", ready),
     ("blocked-light", "CHANGE", "en", "light", blocked),
+    ("expired-dark", "SET", "fr", "dark", expired),
+    ("used-light", "SET", "en", "light", used),
     ("offline-dark", "RESET", "en", "dark", offline),
     ("done-dark", "CHANGE", "en", "dark", done),
 )
@@ -86,11 +114,19 @@ def main() -> None:
     with site() as up:
         for name, action, language, scheme, steps in PHONES:
             with up.page(viewport=PHONE, color_scheme=scheme) as page:
+                page.clock.install()
                 frame = up.open(page, up.visit(action), query=f"?language={language}")
                 steps(page, frame)
                 take(page.locator("iframe"), f"phone-{name}")
+                while HELD:
+                    HELD.pop().abort()
         for scheme in ("light", "dark"):
             in_the_shop(up, scheme)
+        with up.page(viewport=DESKTOP, color_scheme="light") as page:
+            page.goto(up.visit("RESET").url)
+            is_open(page.main_frame)
+            ready(page, page.main_frame)
+            take(page, "desktop-alone-light")
 
 
 def in_the_shop(up: Site, scheme: Any) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -41,6 +42,7 @@ MISSING = (
     "tests of the hosted page need Chromium: ./dev test gets it on Debian; elsewhere install it, or"
     " name it in PINVAULT_CHROMIUM"
 )
+UNTOLD = re.compile(r"^pin_length = .*\n", re.MULTILINE)
 _NUMBERS = itertools.count(700)
 _BARE = """<!doctype html><html lang=en><title>A shop</title>
 <meta name=viewport content='width=device-width'><meta name=color-scheme content='light dark'>
@@ -225,9 +227,11 @@ def running(server: RunningServer) -> Iterator[Site]:
 
 
 def allow(config: Path) -> None:
-    """Let a neighbour embed the page too."""
-    text = config.read_text()
+    """Let a neighbour embed the page too, and foretell no form of prepaid cards."""
+    head, *programs = config.read_text().split("[hosted.programs.")
     origins = json.dumps([SHOP, NEIGHBOUR])
-    changed = text.replace(f'origins = ["{SHOP}"]', f"origins = {origins}")
-    assert changed != text
-    config.write_text(changed)
+    changed = [each.replace(f'["{SHOP}"]', origins) for each in programs]
+    changed = [UNTOLD.sub("", each) if each.startswith("prepaid") else each for each in changed]
+    assert len(changed) > 1
+    assert len({*changed} - {*programs}) == len(programs)
+    config.write_text("[hosted.programs.".join([head, *changed]))

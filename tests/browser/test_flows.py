@@ -79,6 +79,28 @@ def test_a_slow_phone_gets_less_than_forty_kilobytes(site: Site, language: str) 
     assert sum(sizes.values()) < 40_000, sizes
 
 
+@pytest.mark.parametrize(
+    ("language", "title", "card"),
+    [
+        ("en", "Change your card PIN", "Card ending in 4567"),
+        ("fr", "Changez le code de votre carte", "Carte se terminant par 4567"),
+        ("ar", "غيّر الرقم السري لبطاقتك", "البطاقة المنتهية بالأرقام 4567"),
+    ],
+)
+def test_the_page_says_whose_card_it_is(site: Site, language: str, title: str, card: str) -> None:
+    """Before anything is entered, to eyes and ears: a session may be another's."""
+    visit = site.visit("CHANGE")
+    with site.page() as page:
+        frame = site.open(page, visit, query=f"?language={language}")
+        for role in ("heading", "form"):
+            frame.get_by_role(role, name=f"{title} {card}", exact=True).wait_for()
+        frame.locator("[role=status]", has_text=card).wait_for(state="attached")
+        assert frame.title() == f"{title} \u2013 {card}"
+        digits = frame.locator("#title bdi")
+        assert digits.inner_text() == "4567"
+        assert digits.evaluate("(it) => getComputedStyle(it).direction") == "ltr"
+
+
 def test_the_form_stands_one_round_trip_after_the_document(site: Site) -> None:
     """It takes PINs while the session is still being opened, and goes on by itself."""
     visit = site.visit("SET")

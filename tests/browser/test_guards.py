@@ -1,11 +1,13 @@
 """Who gets nothing from the page: strangers, thieves of an address or a secret, other sites."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
+from playwright.sync_api import Page, Route
 
 from tests.browser.site import (
     NEIGHBOUR,
@@ -19,6 +21,15 @@ from tests.browser.site import (
     is_in,
     send,
 )
+
+HIDDEN = """(url) => {
+  window.heard = [];
+  addEventListener("message", ({ data }) => heard.push(data));
+  const frame = document.createElement("iframe");
+  frame.referrerPolicy = "no-referrer";
+  frame.src = url;
+  document.body.append(frame);
+}"""
 
 
 @pytest.fixture
@@ -54,13 +65,60 @@ def test_another_site_cannot_embed_the_page(site: Site) -> None:
         assert watch.heard() == []
 
 
-def test_a_site_that_may_embed_the_page_gets_no_other_s_session(site: Site) -> None:
+def forget_ancestors(page: Page) -> None:
+    """Be a browser that has no `location.ancestorOrigins`: a page knows its referrer alone."""
+
+    def change(route: Route, old: str, new: str) -> None:
+        answer = route.fetch()
+        found = answer.text()
+        assert re.search(old, found)
+        headers = {k: v for k, v in answer.headers.items() if k != "content-encoding"}
+        route.fulfill(response=answer, headers=headers, body=re.sub(old, new, found))
+
+    page.route("**/pin/credit/*", lambda route: change(route, r' integrity="[^"]*"', ""))
+    page.route("**/pin.js*", lambda route: change(route, r"location\.ancestorOrigins", "undefined"))
+
+
+@pytest.fixture(params=["by its ancestors", "by its referrer"])
+def framed(site: Site, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A browser that tells a page who embeds it in one way or the other."""
+    with site.page() as page:
+        if request.param == "by its referrer":
+            forget_ancestors(page)
+        yield page
+
+
+def test_the_site_of_the_session_is_known(site: Site, framed: Page) -> None:
+    visit = site.visit("SET")
+    send(frame := site.open(framed, visit))
+    is_in(frame, "done")
+    framed.wait_for_function("window.ended")
+    assert framed.evaluate("window.ended") == {"outcome": "done"}
+
+
+def test_a_site_that_may_embed_the_page_gets_no_other_s_session(site: Site, framed: Page) -> None:
+    visit = site.visit("SET")
+    watch = Watch(framed)
+    frame = site.mount(framed, visit.url, at=NEIGHBOUR)
+    is_in(frame, "closed")
+    assert not frame.locator("#new").is_visible()
+    framed.wait_for_function("window.ended")
+    assert framed.evaluate("window.ended") == {"outcome": "failed", "reason": "closed"}
+    assert {told["type"] for _, told in watch.heard()} == {"resized", "failed"}
+
+
+@pytest.mark.parametrize("at", [SHOP, NEIGHBOUR])
+def test_who_hides_whose_page_it_is_gets_no_session(site: Site, at: str) -> None:
     visit = site.visit("SET")
     with site.page() as page:
+        forget_ancestors(page)
         watch = Watch(page)
-        frame = site.mount(page, visit.url, at=NEIGHBOUR)
+        page.goto(at)
+        page.evaluate(HIDDEN, visit.url)
+        frame = page.wait_for_selector("iframe").content_frame()
+        assert frame is not None
         is_in(frame, "closed")
-        assert not frame.locator("#new").is_visible()
+        assert not watch.asked("/pin/open")
         assert watch.heard() == []
 
 

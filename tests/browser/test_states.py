@@ -15,6 +15,7 @@ from tests.browser.site import (
     NEIGHBOUR,
     NEW,
     OTHER,
+    SHOP,
     WEAK,
     Site,
     Watch,
@@ -42,10 +43,10 @@ class Cardholder:
         self.site, self.page, self.query = site, page, f"?language={language}"
         self.texts = json.loads((CATALOGUE / f"{language}.json").read_text())
 
-    def comes(self, action: Any, *, opens: bool = True, **how: Any) -> Frame:
+    def comes(self, action: Any, *, opens: bool = True, at: str = SHOP, **whose: str) -> Frame:
         """Come to the page of a new session."""
-        visit = self.site.visit(action)
-        frame = self.site.mount(self.page, visit.url.replace("#", f"{self.query}#"), **how)
+        visit = self.site.visit(action, **whose)
+        frame = self.site.mount(self.page, visit.url.replace("#", f"{self.query}#"), at=at)
         if opens:
             is_open(frame)
         return frame
@@ -115,6 +116,21 @@ def tries_told(frame: Frame) -> str:
     return is_refused(frame, at="current-error")
 
 
+def test_a_current_pin_that_cannot_be_one_is_told_at_its_field(holder: Cardholder) -> None:
+    watch = Watch(holder.page)
+    frame = holder.comes("CHANGE", program="debit", pin="5294")
+    for pin in ("529", "52947"):
+        send(frame, current=pin, new="9382")
+        told = holder.texts["length"]["exact"].replace("{minimum}", "4")
+        assert is_refused(frame, at="current-error") == told
+        assert frame.evaluate("document.activeElement.id") == "current"
+    holder.judge(frame, "too long")
+    assert not watch.asked("/pin/submit")
+    send(frame, current="5294", new="9382")
+    is_in(frame, "done")
+    assert holder.ended() == {"outcome": "done"}
+
+
 def test_what_the_network_does_on_the_way(holder: Cardholder) -> None:
     page = holder.page
     held: list[Route] = []
@@ -153,6 +169,22 @@ def test_other_ends(holder: Cardholder) -> None:
     frame = holder.comes("SET", opens=False, at=NEIGHBOUR)
     is_in(frame, "closed")
     holder.judge(frame, "closed")
+    assert holder.ended() == {"outcome": "failed", "reason": "closed"}
+
+
+def test_before_and_after_the_one_time_that_an_address_is_good(holder: Cardholder) -> None:
+    held: list[Route] = []
+    with answered(holder.page, "/pin/open", lambda route: held.append(route)):
+        frame = holder.comes("SET", opens=False, program="prepaid")
+        is_in(frame, "loading")
+        frame.wait_for_selector("#skeleton i >> nth=0")
+        holder.judge(frame, "loading")
+        held[0].continue_()
+    is_open(frame)
+    frame.goto(frame.url)
+    is_in(frame, "used")
+    holder.judge(frame, "used")
+    assert holder.ended() == {"outcome": "failed", "reason": "used"}
 
 
 def test_the_answer_that_never_came_is_not_called_a_failure(holder: Cardholder) -> None:
@@ -172,24 +204,83 @@ def test_the_answer_that_never_came_is_not_called_a_failure(holder: Cardholder) 
     assert holder.ended() == {"outcome": "failed", "reason": "unsure"}
 
 
-def test_ten_minutes_are_all_there_is(site: Site) -> None:
+LOST: tuple[tuple[str, str, Callable[[Route], None]], ...] = (
+    ("refused", "cancelled", lambda route: route.fulfill(status=422, json={"error": "refused"})),
+    ("by a proxy", "cancelled", lambda route: route.fulfill(status=413, body="<html>")),
+    ("away", "unsure", lambda route: route.fulfill(status=503, json={"error": "unavailable"})),
+    ("cut short", "unsure", lambda route: route.fulfill(status=200, body='{"outcome')),
+    ("no answer", "unsure", lambda route: route.abort()),
+)
+
+
+@pytest.mark.parametrize(("state", "answer"), [row[1:] for row in LOST], ids=[r[0] for r in LOST])
+def test_only_what_may_have_been_done_is_in_doubt(
+    site: Site, state: str, answer: Callable[[Route], None]
+) -> None:
     visit = site.visit("SET")
-    with site.page(bypass_csp=True) as page:
-        page.clock.install()
-        holder = Cardholder(site, page, "en")
-        watch = Watch(page)
+    with site.page() as page:
         frame = site.open(page, visit)
-        assert frame.inner_text("#time") == "10 minutes left"
-        frame.fill("#new", NEW)
-        page.clock.fast_forward("08:30")
-        frame.wait_for_selector("#time.soon")
-        holder.judge(frame, "soon")
-        page.clock.fast_forward("02:00")
-        is_in(frame, "expired")
-        holder.judge(frame, "expired")
-        assert frame.input_value("#new") == ""
-        assert page.evaluate("window.ended") == {"outcome": "failed", "reason": "expired"}
-        assert not watch.asked("/pin/submit")
+        with answered(page, "/pin/submit", answer):
+            send(frame)
+            assert is_refused(frame, at="notice")
+        frame.click("#cancel")
+        is_in(frame, state)
+
+
+def test_ten_minutes_are_all_there_is(holder: Cardholder) -> None:
+    page = holder.page
+    page.clock.install()
+    watch = Watch(page)
+    frame = holder.comes("SET")
+    times = holder.texts["time"]
+    assert frame.inner_text("#time") == times.get("few", times["other"]).replace("{n}", "10")
+    frame.fill("#new", NEW)
+    page.clock.fast_forward("08:30")
+    frame.wait_for_selector("#time.soon")
+    holder.judge(frame, "soon")
+    page.clock.fast_forward("02:00")
+    is_in(frame, "expired")
+    holder.judge(frame, "expired")
+    assert frame.input_value("#new") == ""
+    assert holder.ended() == {"outcome": "failed", "reason": "expired"}
+    assert not watch.asked("/pin/submit")
+
+
+def test_a_page_that_waits_for_its_cardholder_is_not_given_up(site: Site) -> None:
+    """Half an hour without a connection, at the frame's first sight: the shop waits as well."""
+    visit = site.visit("SET")
+    with site.page() as page:
+        page.clock.install()
+        with answered(page, "/pin/open", lambda route: route.abort()):
+            frame = site.mount(page, visit.url)
+            is_in(frame, "offline")
+        page.clock.fast_forward("30:00")
+        assert page.evaluate("window.ended") is None
+        frame.click("#again")
+        is_open(frame)
+        send(frame)
+        is_in(frame, "done")
+        page.wait_for_function("window.ended")
+        assert page.evaluate("window.ended") == {"outcome": "done"}
+
+
+def test_a_page_that_comes_too_late_may_still_do_it(site: Site) -> None:
+    visit = site.visit("SET")
+    with site.page() as page:
+        page.clock.install()
+        held: list[Route] = []
+        page.route("**/static/pin.js*", lambda route: held.append(route))
+        frame = site.mount(page, visit.url)
+        frame.wait_for_selector("#page")
+        page.clock.fast_forward("00:29")
+        assert page.evaluate("window.ended") is None
+        page.clock.fast_forward("00:02")
+        page.wait_for_function("window.ended")
+        held[0].continue_()
+        send(frame)
+        is_in(frame, "done")
+        assert page.evaluate("window.ended") == {"outcome": "failed", "reason": "timeout"}
+    assert visit.has(NEW)
 
 
 def test_without_a_session_the_page_says_so(site: Site) -> None:

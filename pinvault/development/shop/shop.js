@@ -9,6 +9,8 @@ const SAID = {
   done: "All done. Your PIN works from now on.",
   cancelled: "Nothing was changed.",
   failed: "That did not work. You can start again whenever you like.",
+  unsure: "We cannot tell whether that was done. Start again to be sure.",
+  timeout: "The form is slow to come. Wait for it, or start again.",
   refused: "That cannot be done now. Set a PIN first.",
 };
 let leaving = new AbortController();
@@ -24,7 +26,7 @@ async function start(action) {
   const { mount } = await import(`${origin}/static/pinvault.js`);
   const { signal } = leaving;
   const ended = await mount(place, { url, origin, signal, title: "Card PIN, by the card's issuer" });
-  if (!signal.aborted) outcome.textContent = SAID[ended.outcome];
+  if (!signal.aborted) outcome.textContent = SAID[ended.reason] ?? SAID[ended.outcome];
 }
 
 for (const button of document.querySelectorAll("[data-action]"))

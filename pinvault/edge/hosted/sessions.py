@@ -7,7 +7,6 @@ Rules:
 - Calls are counted by address and by session before the server hears of them.
 """
 
-import ipaddress
 import time
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Final, Literal
@@ -20,10 +19,9 @@ from pinvault.edge.body import decode
 from pinvault.edge.dialect import Answer, Arrived, EdgeReason, Endpoint, Refused
 from pinvault.edge.hosted import headers
 from pinvault.edge.hosted.codes import CODES, Problem
-from pinvault.edge.rates import Rate, Rates
+from pinvault.edge.rates import Rate, Rates, site
 from pinvault.edge.sections import HostedPage, PinLength
 
-_SITE_BITS: Final = 64
 SessionId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{20,64}\Z")]
 Secret = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{43}\Z")]
 Envelope = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){4}\Z")]
@@ -46,10 +44,14 @@ class ToOpen(_Quiet, frozen=True, kw_only=True):
 
 
 class Opened(_Quiet, frozen=True, kw_only=True):
-    """A session, for its page alone; `expires_at` is in Unix seconds."""
+    """A session, for its page alone; `expires_at` is in Unix seconds.
+
+    By `last_four`, the last digits of the card's PAN, cardholders know whose PIN it is.
+    """
 
     page_secret: str
     card_id: str
+    last_four: str
     action: Action
     pin_length: PinLength
     origin: str
@@ -140,6 +142,7 @@ class Sessions:
         told = Opened(
             page_secret=opened.page_secret,
             card_id=opened.card_id,
+            last_four=opened.last_four,
             action=_ACTIONS[opened.action],
             pin_length=PinLength(minimum=opened.min_pin_length, maximum=opened.max_pin_length),
             origin=opened.origin,
@@ -181,14 +184,3 @@ class Sessions:
 
     def _spend(self, arrived: Arrived, session_id: str = "") -> None:
         self._rates.spend(site(arrived.address), card=session_id)
-
-
-def site(address: str) -> str:
-    """Give what one household or host has of addresses: of IPv4 one, of IPv6 a /64.
-
-    >>> site("2001:db8::1:2:3:4"), site("192.0.2.1")
-    ('2001:db8::/64', '192.0.2.1')
-    """
-    if ":" not in address:
-        return address
-    return str(ipaddress.ip_network((address.partition("%")[0], _SITE_BITS), strict=False))

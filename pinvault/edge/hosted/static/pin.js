@@ -5,7 +5,8 @@
  * - A digit is in an input and, for the length of one call, in `seal`; it is never in an address,
  *   a store, the console, a message, or a body outside of the envelope.
  * - The address's fragment is read once and removed; both secrets live in this module's memory.
- * - Whoever embeds the page is told what happened under the session's exact origin, never more.
+ * - In a frame it works under the session's own origin alone, and not where the browser does not
+ *   say whose frame it is. Messages go to exactly the origin that the browser says.
  * - The time is the server's: a wrong clock on the device neither ends a session nor a seal.
  * - Texts are set as text. Nothing here makes markup, so Trusted Types have nothing to refuse.
  */
@@ -14,7 +15,6 @@ const CALL_MS = 20_000;
 const SEAL_S = 120;
 const SOON_S = 120;
 const OAEP = { "RSA-OAEP": "SHA-1", "RSA-OAEP-256": "SHA-256" };
-const OWN_LENGTH = { minimum: 4, maximum: 12 };
 const SIGNS = {
   done: "done", cancelled: "none", blocked: "lock", expired: "time", offline: "gone",
 };
@@ -24,6 +24,7 @@ const root = document.documentElement;
 const at = (id) => document.getElementById(id);
 const fields = { current: part("current"), new: part("new"), confirm: part("confirm") };
 const framed = window.parent !== window;
+const host = framed ? parentOrigin() : null; // the origin that is told
 
 const facts = JSON.parse(at("facts").textContent);
 let texts = facts.catalogue;
@@ -32,9 +33,8 @@ let address = takeAddress();
 let session = null;
 let opening = null; // the promise of `open`
 let jwk = null; // the promise of `sealingKey`
-let host = null; // the origin that is told
 let state = "loading";
-let inDoubt = false; // an entry was sent, and its answer never came
+let inDoubt = false; // an entry was sent, and nobody said what became of it
 let skew = 0;
 
 /** The elements of one PIN's field. */
@@ -53,33 +53,39 @@ function takeAddress() {
 
 // --- the server -----------------------------------------------------------------------------
 
-/** Call the server; whatever happens, give an object, with `error` when it went wrong. */
+/**
+ * Call the server; whatever happens, give an object, with `error` when it went wrong, and `undone`
+ * where the server refused: without an answer, or with one of 5xx, it may be done or not.
+ *
+ * No `mode`: in all but the usual one, a POST without a referrer says `Origin: null` (Fetch, "append
+ * a request Origin header"), and is refused. `connect-src` and `redirect` keep it to our origin.
+ */
 async function call(path, body) {
   const stop = new AbortController();
   const timer = setTimeout(() => stop.abort(), CALL_MS);
   const headers = { "Content-Type": "application/json" };
   const post = { method: "POST", body: JSON.stringify(body), headers };
-  let answer;
+  let answer, found;
   try {
     answer = await fetch(path, {
       ...(body && post),
       cache: "no-store",
       credentials: "omit",
-      mode: "same-origin",
       redirect: "error",
       referrerPolicy: "no-referrer",
       signal: stop.signal,
     });
     const date = Date.parse(answer.headers.get("Date"));
     if (date) skew = date - Date.now();
-    const found = await answer.json();
-    const good = answer.ok ? found : typeof found?.error === "string";
-    return good ? found : { error: "unavailable" };
-  } catch {
-    return { error: answer ? "unavailable" : "offline" };
+    found = await answer.json();
+    if (answer.ok && found) return found;
+  } catch { // what there is of an answer is judged below
   } finally {
     clearTimeout(timer);
   }
+  const error = answer ? found?.error : "offline";
+  const undone = answer?.status >= 400 && answer.status < 500;
+  return { error: typeof error === "string" ? error : "unavailable", undone };
 }
 
 const now = () => (Date.now() + skew) / 1000;
@@ -121,8 +127,9 @@ const base64url = (bytes) =>
 
 /** The origin of the embedding page as the browser tells it, or null when it does not. */
 function parentOrigin() {
-  if (location.ancestorOrigins?.length) return location.ancestorOrigins[0];
-  return document.referrer ? new URL(document.referrer).origin : null;
+  const { referrer } = document; // in older browsers: whose page sent the frame here
+  const origin = location.ancestorOrigins?.[0] ?? (referrer && new URL(referrer).origin);
+  return origin && origin !== "null" ? origin : null;
 }
 
 /** The bridges of a webview: iOS takes an object, Android and React Native take text. */
@@ -131,7 +138,7 @@ function bridges() {
   return framed ? [] : [webkit?.messageHandlers?.pinvault, PinVault, ReactNativeWebView];
 }
 
-/** Tell the embedding page, once it is known, or the app around a webview. */
+/** Tell the embedding page, if it is known, or the app around a webview. */
 function tell(type, detail) {
   const event = { source: "pinvault", version: 1, type, ...detail };
   if (framed && host) window.parent.postMessage(event, host);
@@ -172,8 +179,7 @@ function write() {
   const { action, pin_length } = form;
   root.lang = texts.language;
   root.dir = texts.direction;
-  document.title = texts.title[action];
-  at("title").textContent = texts.title[action];
+  document.title = at("title-text").textContent = texts.title[action];
   at("lead").textContent = texts.lead[action];
   at("new-hint").textContent = ofLength(texts.hint, pin_length);
   at("promise").textContent = texts.promise;
@@ -183,17 +189,20 @@ function write() {
   fields.current.label.textContent = texts.current;
   fields.new.label.textContent = texts.new[action];
   fields.confirm.label.textContent = texts.confirm[action];
-  for (const field of shown()) {
-    const { minimum, maximum } = lengthOf(field);
-    field.input.minLength = minimum;
-    field.input.maxLength = maximum;
-    field.input.pattern = `[0-9]{${minimum},${maximum}}`;
-    reveal(field, false);
-  }
+  for (const field of shown()) reveal(field, false);
+  if (session) writeCard();
+}
+
+/** Say whose PIN it is: a session of somebody else's card is known by its digits. */
+function writeCard() {
+  const digits = document.createElement("bdi");
+  digits.textContent = session.last_four;
+  const [before, after] = texts.card.split("{last_four}");
+  at("card").replaceChildren(before, digits, after);
+  document.title += ` \u2013 ${at("card").textContent}`;
 }
 
 const shown = () => Object.values(fields).filter((field) => !field.whole.hidden);
-const lengthOf = (field) => (field === fields.current ? OWN_LENGTH : form.pin_length);
 
 function reveal(field, open) {
   field.input.type = open ? "text" : "password";
@@ -291,52 +300,33 @@ async function open(again) {
   if (opened.error) return unopened(opened.error);
   session = { ...opened, session_id: address.session_id };
   address = null;
-  const parent = framed ? parentOrigin() : null;
-  const foreign = parent && parent !== session.origin;
-  host = foreign ? null : session.origin;
-  if (foreign) return end("closed");
-  await speak(session.language);
-  if (session.theme) paint(session.theme);
+  if (framed && host !== session.origin) return end("closed");
   form = session;
   write();
   show(state === "working" ? state : "ready");
+  if (state === "ready") at("spoken").textContent = at("card").textContent;
   if (again && document.hasFocus()) at("title").focus();
-  warn(session.tries_left);
   tick();
   setInterval(tick, 1000);
   tell("ready");
   tellHeight();
 }
 
-/** Go on without a session, so that the parent's origin is only known from the browser. */
+/** Go on without a session: end here, or offer to try again. */
 function unopened(error) {
-  const parent = parentOrigin();
-  if (parent !== "null") host = parent;
   if (!ENDS.includes(error)) return show(error === "offline" ? error : "unavailable");
   address = null;
   end(error);
 }
 
-/** Take another language, where the session asks for one that the page did not come in. */
-async function speak(language) {
-  if (!language || language === texts.language || !/^[a-z]{2,3}$/.test(language)) return;
-  const found = await call(`/static/catalogue/${language}.json`);
-  if (!found.error) texts = found;
-}
-
-/** Say how many tries are left when there are few. */
-function warn(tries) {
-  if (form.action !== "change" || !(tries <= 2)) return;
-  fields.current.error.textContent = counted(texts.tries, tries);
-}
-
 /** Give the first field that is wrong, its error shown; none when all can be sent. */
 function firstFault() {
+  const { minimum, maximum } = form.pin_length;
   for (const field of shown()) {
     const { length } = field.input.value;
-    const rule = lengthOf(field);
-    const ok = length >= rule.minimum && length <= rule.maximum;
-    const text = field === fields.current ? texts.missing : ofLength(texts.length, rule);
+    const ok = length >= minimum && length <= maximum;
+    const missing = field === fields.current && !length;
+    const text = missing ? texts.missing : ofLength(texts.length, form.pin_length);
     fault(field, ok || field === fields.confirm ? "" : text);
   }
   const [current, fresh, confirm] = Object.values(fields).map(({ input }) => input.value);
@@ -361,7 +351,7 @@ async function send() {
   const key = await (jwk ??= sealingKey());
   if (key.error) {
     jwk = null;
-    return { error: key.error, unsent: true };
+    return { error: key.error, undone: true };
   }
   const { session_id, page_secret, card_id } = session;
   const body = { session_id, page_secret };
@@ -370,14 +360,14 @@ async function send() {
     if (form.action === "change")
       body.current = await seal(fields.current.input.value, key, card_id);
   } catch {
-    return { error: "unavailable", unsent: true };
+    return { error: "unavailable", undone: true };
   }
-  if (!navigator.onLine) return { error: "offline", unsent: true };
+  if (!navigator.onLine) return { error: "offline", undone: true };
   return call("/pin/submit", body);
 }
 
 /** Go on as the server answered. */
-function judge({ outcome, error, tries_left, blocked, unsent }) {
+function judge({ outcome, error, tries_left, blocked, undone }) {
   if (outcome === "done") return end("done", "done");
   if (blocked || error === "blocked") return end("blocked");
   if (outcome === "wrong_current") {
@@ -390,7 +380,7 @@ function judge({ outcome, error, tries_left, blocked, unsent }) {
     return refuse(fields.new, texts.weak, fields.new, fields.confirm);
   }
   if (ENDS.includes(error)) return end(inDoubt ? "unsure" : error);
-  inDoubt ||= !unsent;
+  inDoubt ||= !undone;
   show("ready");
   at("submit-text").textContent = texts.again;
   at("notice").textContent = texts.unsent[error === "offline" ? "offline" : "unavailable"];
@@ -471,6 +461,6 @@ document.addEventListener("visibilitychange", tick);
 if (framed) root.dataset.framed = "";
 if (facts.theme) paint(facts.theme);
 new ResizeObserver(tellHeight).observe(at("page"));
-if (!crypto.subtle) unopened("closed");
+if (!crypto.subtle || (framed && !host)) unopened("closed");
 else if (!address) unopened("used");
 else begin();

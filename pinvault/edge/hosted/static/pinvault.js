@@ -11,14 +11,14 @@
  * - Nothing is ever sent to the frame, and nothing secret ever comes out of it.
  */
 
-const READY_MS = 30_000;
-const WHOLE_MS = 20 * 60_000;
+const START_MS = 30_000;
 const MOST_PX = 4000;
 
 /**
  * Put the page into `element` and give a promise of how it ended: `{outcome: "done"}`,
  * `{outcome: "cancelled"}` or `{outcome: "failed", reason}`. The reason is `blocked`, `expired`,
- * `used`, `closed`, `unsure` (it may be done or not) or `timeout` (the page did not answer).
+ * `used`, `closed`, `unsure` (it may be done or not) or `timeout`: nothing was heard of the page for
+ * 30 seconds. It may come yet, and what it is for may yet be done, while the frame stays.
  *
  * - `url`: what set_pin_url said; `origin`: whose page it must be, such as https://pin.example.com.
  * - `title`: the frame's accessible name, in the language of your page.
@@ -34,7 +34,7 @@ export function mount(element, { url, origin, title = "Card PIN", signal, onEven
   const frame = document.createElement("iframe");
   frame.title = title;
   frame.allow = "";
-  frame.referrerPolicy = "origin"; // some browsers tell the page who embeds it by this alone
+  frame.referrerPolicy = "origin"; // or browsers do not tell the page who embeds it: it refuses
   frame.sandbox.add("allow-scripts", "allow-same-origin", "allow-forms");
   const { style } = frame;
   style.cssText = "display: block; width: 100%; height: 32rem; border: 0; color-scheme: normal";
@@ -42,11 +42,9 @@ export function mount(element, { url, origin, title = "Card PIN", signal, onEven
   return new Promise((resolve) => {
     const finish = (outcome) => {
       clearTimeout(late);
-      clearTimeout(whole);
       signal?.removeEventListener("abort", leave);
       resolve(outcome);
     };
-    const fail = () => finish({ outcome: "failed", reason: "timeout" });
     const leave = () => {
       window.removeEventListener("message", hear);
       frame.remove();
@@ -58,15 +56,14 @@ export function mount(element, { url, origin, title = "Card PIN", signal, onEven
         return;
       }
       if (from !== origin || data?.source !== "pinvault" || data.version !== 1) return;
+      clearTimeout(late); // it is there, and says itself how it ends
       const { type, height, reason } = data;
-      if (type === "ready") clearTimeout(late);
       if (type === "resized" && height > 0 && height < MOST_PX) style.height = `${height}px`;
       onEvent?.({ type, height, reason });
       if (type === "done" || type === "cancelled") finish({ outcome: type });
       if (type === "failed") finish({ outcome: type, reason: String(reason) });
     };
-    const late = setTimeout(fail, READY_MS);
-    const whole = setTimeout(fail, WHOLE_MS);
+    const late = setTimeout(finish, START_MS, { outcome: "failed", reason: "timeout" });
     window.addEventListener("message", hear);
     signal?.addEventListener("abort", leave);
     frame.src = address.href;

@@ -156,6 +156,13 @@ def test_whatever_a_browser_takes_there_is_a_language(accepted: str) -> None:
     assert page.choose(LANGUAGES, arrived) in LANGUAGES
 
 
+def test_the_page_s_posts_tell_their_origin() -> None:
+    """With a `mode`, Firefox and WebKit send `Origin: null` with a POST that has no referrer."""
+    script = (ROOT / "static/pin.js").read_text()
+    assert script.count("fetch(") == script.count('referrerPolicy: "no-referrer"') == 1
+    assert not re.search(r"\bmode\s*:", script)
+
+
 def test_there_is_no_icon(site: Page) -> None:
     assert site.get("/favicon.ico").status_code == 204
 
