@@ -1,1 +1,1 @@
-"""The hosted page in Chromium. A package, so that the browser ends with the last test of it."""
+"""The hosted page in Chromium, and once in Firefox. A package, so that browsers end with it."""

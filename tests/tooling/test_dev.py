@@ -253,36 +253,58 @@ def test_the_load_balancer_is_needed_by_the_tests_alone(dev: ModuleType) -> None
     assert [name for name, verb in dev.VERBS.items() if dev.haproxy in verb.needs] == ["test"]
 
 
-def test_the_browser_is_needed_by_the_tests_alone(dev: ModuleType) -> None:
-    assert [name for name, verb in dev.VERBS.items() if dev.chromium in verb.needs] == ["test"]
+@pytest.mark.parametrize("browser", ["chromium", "firefox"])
+def test_the_browsers_are_needed_by_the_tests_alone(dev: ModuleType, browser: str) -> None:
+    need = getattr(dev, browser)
+    assert [name for name, verb in dev.VERBS.items() if need in verb.needs] == ["test"]
 
 
+@pytest.mark.parametrize("browser", ["CHROMIUM", "FIREFOX"])
 def test_a_browser_that_was_unpacked_is_told_with_its_libraries_and_fonts(
-    dev: ModuleType, monkeypatch: pytest.MonkeyPatch
+    dev: ModuleType, monkeypatch: pytest.MonkeyPatch, browser: str
 ) -> None:
     thing = dev.Native("thing", ("usr/lib/thing/thing",), (), (), "")
-    monkeypatch.setattr(dev, "CHROMIUM", thing)
-    monkeypatch.delenv("PINVAULT_CHROMIUM", raising=False)
-    assert "PINVAULT_CHROMIUM" not in dev.environment()
+    monkeypatch.setattr(dev, browser, thing)
+    monkeypatch.delenv(f"PINVAULT_{browser}", raising=False)
+    assert f"PINVAULT_{browser}" not in dev.environment()
     root = dev.DEV / "debian" / "thing"
-    browser = root / "usr" / "lib" / "thing" / "thing"
+    program = root / "usr" / "lib" / "thing" / "thing"
     fonts, libraries = root / "usr" / "share" / "fonts", root / "lib" / "some-linux-gnu"
-    for folder in (browser.parent, fonts, libraries):
+    for folder in (program.parent, fonts, libraries):
         folder.mkdir(parents=True)
-    browser.touch(mode=0o755)
-    dev.chromium()
+    program.touch(mode=0o755)
+    getattr(dev, browser.lower())()
     told = dev.environment()
-    assert told["PINVAULT_CHROMIUM"] == str(browser)
+    assert told[f"PINVAULT_{browser}"] == str(program)
     assert f"<dir>{fonts}</dir>" in Path(told["FONTCONFIG_FILE"]).read_text()
     assert str(libraries) in told["LD_LIBRARY_PATH"].split(":")
 
 
+@pytest.mark.parametrize("browser", ["CHROMIUM", "FIREFOX"])
 def test_a_browser_that_is_named_must_be_there(
+    dev: ModuleType, monkeypatch: pytest.MonkeyPatch, browser: str
+) -> None:
+    monkeypatch.setenv(f"PINVAULT_{browser}", "/nowhere/browser")
+    with pytest.raises(dev.DevError, match=f"PINVAULT_{browser} names no file"):
+        getattr(dev, browser.lower())()
+
+
+def test_what_came_with_another_is_not_fetched_again(
     dev: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PINVAULT_CHROMIUM", "/nowhere/chromium")
-    with pytest.raises(dev.DevError, match="PINVAULT_CHROMIUM names no file"):
-        dev.chromium()
+    for root, deb in (("one", "libdm_2%3a1.0-2_amd64.deb"), ("gone", "liblua_5.3_amd64.deb")):
+        came = dev.DEV / "cache" / "debian" / root / deb
+        came.parent.mkdir(parents=True)
+        came.touch()
+    (dev.DEV / "debian" / "one").mkdir(parents=True)
+    plan = "".join(
+        f"Inst {name} ({version} Debian:12.15/oldstable [amd64])\n"
+        for name, version in (("libdm", "2:1.0-2"), ("liblua", "5.3"), ("thing", "1"))
+    )
+    called: list[tuple[object, ...]] = []
+    monkeypatch.setattr(dev, "call", lambda *words, **_: called.append(words) or plan)
+    dev.download(dev.Native("Thing", (), (), ("thing",), ""), ())
+    assert called[-1][-2:] == ("liblua=5.3", "thing=1")
 
 
 def test_a_compiler_is_told_of_unpacked_headers(dev: ModuleType) -> None:
