@@ -22,6 +22,7 @@ from pinvault.model.cards import Program
 from pinvault.notify.events import Endpoints
 from pinvault.operations.admission import Admission
 from pinvault.operations.cards.desk import CardDesk, Events, StoreKeys
+from pinvault.operations.cards.seals import Seals
 from pinvault.operations.route import Router
 from pinvault.operations.schemes import Schemes
 from pinvault.policy.limits import Nonces
@@ -61,7 +62,7 @@ class PinVault:
             index=PanIndex(self.secrets.store_pan_index),
             keys=self.keys,
             events=self.events,
-            sealing_key=self.secrets.store_seal,
+            seals=Seals(self.secrets.store_seal),
             now=time.time,
             is_up=self.watch.is_up,
             longest_call_s=self.longest_call_s,

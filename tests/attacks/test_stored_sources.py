@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pinvault.clearzone.opening import digits_of
+from pinvault.clearzone.stored import StoredUnreadable
 from pinvault.clearzone.zone import ClearZone
 from pinvault.model.call import Call, Deadline
 from pinvault.model.cards import ById, CardStatus, Window
@@ -267,9 +268,9 @@ def test_a_row_that_was_given_to_another_program_tells_nothing(thief: Thief) -> 
     with thief.vault.store.write() as db:
         db.exec_driver_sql("UPDATE card SET program = 'other'")
     accomplice = Thief(thief.vault, STRANGER)
-    with pytest.raises(ClearedFault):
+    with pytest.raises(StoredUnreadable):
         accomplice.takes(card)
-    with pytest.raises(ClearedFault):
+    with pytest.raises(StoredUnreadable):
         thief.vault.set(
             call("SetPin", STRANGER),
             card=ById(

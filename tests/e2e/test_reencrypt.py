@@ -33,15 +33,21 @@ COLUMNS = dict(zip(("card.pan", "pin.reference", "pin.reveal"), NAMES, strict=Tr
 FILL = """
 import sys
 from pathlib import Path
+from pinvault.bootstrap.inputs import active_key
 from pinvault.bootstrap.reencrypt import open_reencryption
+from pinvault.bootstrap.token import Secrets
 from pinvault.config import load
+from pinvault.operations.cards.seals import Seals
 from tests.support.stored import Maker
 
-with open_reencryption(load(Path(sys.argv[1])), size=1, rest_s=0.0, pause=print) as job:
+loaded = load(Path(sys.argv[1]))
+with open_reencryption(loaded, size=1, rest_s=0.0, pause=print) as job:
     zone = job.work.zone
+    secrets = Secrets.derive(zone._device, active_key(loaded, job.work.keys, "index").id)
+    seal = Seals(secrets.store_seal).of_card
     pan, reference, reveal = (key.id for key in job.columns.values())
     keys = {"pan_key": pan, "reference_key": reference, "reveal_key": reveal}
-    maker = Maker(device=zone._device, index=zone._index, **keys)
+    maker = Maker(device=zone._device, index=zone._index, seal=seal, **keys)
     maker.fill(job.work.store, range(int(sys.argv[2])))
 """
 

@@ -73,6 +73,7 @@ from pinvault.operations.cards.register_card import RegisterCard
 from pinvault.operations.cards.reissue_pin import ReissuePin
 from pinvault.operations.cards.reset_pin import ResetPin
 from pinvault.operations.cards.reveal_pin import RevealPin
+from pinvault.operations.cards.seals import Seals
 from pinvault.operations.cards.set_card_status import SetCardStatus
 from pinvault.operations.cards.set_pin import SetPin
 from pinvault.operations.cards.submit_pin import SubmitPin
@@ -389,7 +390,7 @@ class Vault:
             index=PanIndex(bytes(range(32))),
             keys=StoreKeys(pan="pan-store", reference="pin-reference", reveal="pin-reveal"),
             events=Told(),
-            sealing_key=bytes(range(32, 64)),
+            seals=Seals(bytes(range(32, 64))),
             now=self.clock,
             is_up=lambda: self.store_is_up,
             longest_call_s=LONGEST_CALL_S,

@@ -60,7 +60,7 @@ class CreatePinSession:
             entries=0,
             expires_at=expires_at,
         )
-        hashed = desk.session_hash("session", session, secret)
+        hashed = desk.seals.of_session("session", session, secret)
         desk.write(lambda db: sessions.add_session(db, session, secret_hash=hashed))
         return CreatedSession(
             session_id=session_id,

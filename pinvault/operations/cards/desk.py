@@ -14,7 +14,7 @@ import hmac
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from pinvault.clearzone.card_zone import CardZone
@@ -35,6 +35,7 @@ from pinvault.model.cards import (
 from pinvault.model.errors import Reason, Refusal
 from pinvault.operations.admission import Admission
 from pinvault.operations.cards.answers import MICROSECONDS
+from pinvault.operations.cards.seals import Seals
 from pinvault.operations.route import Router
 from pinvault.operations.schemes import Schemes
 from pinvault.policy.pan_index import PanIndex
@@ -97,7 +98,7 @@ class CardDesk:
     index: PanIndex
     keys: StoreKeys
     events: Events
-    sealing_key: bytes = field(repr=False)
+    seals: Seals
     now: Callable[[], float]
     is_up: Callable[[], bool]
     longest_call_s: float
@@ -134,27 +135,6 @@ class CardDesk:
             self.admission.note(call, ref.pan)
         known = self.look_up(call, ref)
         return self._allowed(call, known, uses)
-
-    def seal(self, purpose: str, *parts: str | bytes) -> bytes:
-        """Give the keyed hash of what is said, 32 bytes; a text holds no zero byte."""
-        said = (part.encode() if isinstance(part, str) else part for part in (purpose, *parts))
-        return hmac.digest(self.sealing_key, b"\0".join(said), "sha256")
-
-    def card_seal(self, card: Card) -> bytes:
-        """Give the seal of all that registration said of a card."""
-        words = (card.id, card.program, card.external_id or "", card.last_four)
-        return self.seal("card", *words, card.sequence_number, card.expiry, card.pan_index)
-
-    def token_seal(
-        self, call: Call, token: str, kind: TokenKind, *, card_id: str, expires_at: int
-    ) -> bytes:
-        """Give the seal of a control token of the caller's."""
-        return self.seal("token", card_id, kind, call.caller, str(expires_at), token)
-
-    def session_hash(self, purpose: str, session: PinSession, secret: str) -> bytes:
-        """Give what is kept of a secret of a session: the sealed hash of all that is said of it."""
-        who = (session.id, session.card_id, session.action, session.caller, session.origin)
-        return self.seal(purpose, *who, str(session.expires_at), secret)
 
     def holder(self, call: Call, token: str, kind: TokenKind, *uses: PinUse) -> KnownCard:
         """Find the card that a control token names, or refuse; the token stays good."""
@@ -193,7 +173,9 @@ class CardDesk:
         if found is None:
             return None
         card_id, expires_at = found.card_id, found.expires_at
-        seal = self.token_seal(call, token, kind, card_id=card_id, expires_at=expires_at)
+        seal = self.seals.of_token(
+            token, kind, card_id=card_id, caller=call.caller, expires_at=expires_at
+        )
         card = cards.get_card(db, card_id) if hmac.compare_digest(found.seal, seal) else None
         return None if card is None else (expires_at, card)
 
@@ -222,7 +204,7 @@ class CardDesk:
             if found is None:
                 return None, None
             if page_secret is not None:
-                page_hash = self.session_hash("page", found, page_secret)
+                page_hash = self.seals.of_session("page", found, page_secret)
                 if not sessions.is_pages(db, session_id, page_hash=page_hash, now=now):
                     return None, None
             return found, cards.get_card(db, found.card_id)
@@ -246,7 +228,7 @@ class CardDesk:
 
     def proven(self, card: Card) -> KnownCard:
         """Give a card that is as it was registered; a fault of ours when its row says otherwise."""
-        if not hmac.compare_digest(card.seal, self.card_seal(card)):
+        if not hmac.compare_digest(card.seal, self.seals.of_card(card)):
             raise StoredUnreadable
         return KnownCard(card, self.programs[card.program])
 

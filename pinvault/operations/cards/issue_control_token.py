@@ -44,7 +44,9 @@ class IssueControlToken:
 
         now = desk.micros()
         expires_at = now + int(known.program.token_s[kind] * MICROSECONDS)
-        seal = desk.token_seal(call, token, kind, card_id=known.card.id, expires_at=expires_at)
+        seal = desk.seals.of_token(
+            token, kind, card_id=known.card.id, caller=call.caller, expires_at=expires_at
+        )
         desk.write(
             lambda db: tokens.issue(
                 db,

@@ -62,7 +62,7 @@ class Once(Generic[T]):
         self._attempt: int | None = None
         self._key = IdempotencyKey(caller=call.caller, method=call.method, key=request.request_id)
         said = (call.caller, call.method, request.fingerprint_of)
-        self._fingerprint = desk.seal("request", *said)
+        self._fingerprint = desk.seals.of("request", *said)
 
     @property
     def has_id(self) -> bool:
@@ -124,7 +124,7 @@ class Once(Generic[T]):
             raise _in_progress()
 
     def _sealed(self, answer: bytes) -> bytes:
-        return self._desk.seal("answer", self._fingerprint, answer) + answer
+        return self._desk.seals.of("answer", self._fingerprint, answer) + answer
 
     def _unsealed(self, kept: bytes) -> bytes:
         answer = kept[SEAL_BYTES:]

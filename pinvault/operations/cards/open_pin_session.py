@@ -38,8 +38,8 @@ class OpenPinSession:
 
         page_secret = text_of(desk.zone.random(SECRET_BYTES, call.deadline))
 
-        hashed = desk.session_hash("session", session, secret)
-        page_hash = desk.session_hash("page", session, page_secret)
+        hashed = desk.seals.of_session("session", session, secret)
+        page_hash = desk.seals.of_session("page", session, page_secret)
         opened = desk.write(
             lambda db: sessions.exchange(
                 db,

@@ -99,4 +99,4 @@ class RegisterCard:
             seal=b"",
             **facts,
         )
-        return replace(card, seal=desk.card_seal(card))
+        return replace(card, seal=desk.seals.of_card(card))

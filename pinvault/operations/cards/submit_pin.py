@@ -47,7 +47,7 @@ class SubmitPin:
             sources.insert(0, Source(source=current, at="current_source"))
         admitted = admit(desk, call, known, *sources)
         right = self._right(
-            action, known, session_id, desk.session_hash("page", session, page_secret)
+            action, known, session_id, desk.seals.of_session("page", session, page_secret)
         )
         once = Once(desk, call, NO_ID, PinVerdict)
         new_pin = NewPin(
