@@ -88,7 +88,7 @@ class Asker:
         request = Request(ask.request_id, repr(ask).encode())
         made = call(ask.method, ask.caller)
         said = made.caller, made.method, request.fingerprint_of
-        self.words.requests[self.vault.desk.seal("request", *said)] = ask
+        self.words.requests[self.vault.desk.seals.of("request", *said)] = ask
         return getattr(self, ask.method)(ask, made, request)
 
     def drawn(self, method: str) -> Answer:
@@ -287,7 +287,7 @@ class Reader:
         said = PinSession(**{each.name: getattr(row, each.name) for each in fields(PinSession)})
 
         def word(purpose: str, hashed: bytes) -> str:
-            of = self.vault.desk.session_hash
+            of = self.vault.desk.seals.of_session
             every = self.words.secrets.values()
             return next((each for each in every if of(purpose, said, each) == hashed), "?")
 
