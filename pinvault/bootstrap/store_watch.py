@@ -95,7 +95,7 @@ class StoreWatch:
         if error is None:
             self._log.info("store is back")
         else:
-            self._log.warning("store away", why=error.problem, remedy=error.remedy, code=error.code)
+            self._warn("store away", error)
 
     def _keep_clean(self) -> None:
         """Sweep and count; what the store cannot do of it now is for the next time."""
@@ -103,9 +103,10 @@ class StoreWatch:
             self._sweep()
             self._count()
         except StoreError as error:
-            self._log.warning(
-                "store not swept", why=error.problem, remedy=error.remedy, code=error.code
-            )
+            self._warn("store not swept", error)
+
+    def _warn(self, event: str, error: StoreError) -> None:
+        self._log.warning(event, why=error.problem, remedy=error.remedy, code=error.code)
 
     def _sweep(self) -> None:
         removed = BITE
