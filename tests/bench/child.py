@@ -59,33 +59,18 @@ def run_loop(environment: Environment, module: str, *arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
-class BenchServer:
-    """A server of `tests.bench.serving`, for the length of a `with` block."""
+class BenchChild:
+    """A module of the bench that serves, for the length of a `with` block; its input ends it."""
 
-    def __init__(
-        self,
-        environment: Environment,
-        *,
-        config: Path | None = None,
-        kind: str = "sync",
-        index: int = 0,
-        slow: bool = False,
-    ) -> None:
+    def __init__(self, environment: Environment, log: Path, *command: str) -> None:
         self.environment = environment
-        self.kind = kind
-        self._config = config or environment.config
-        self._log = environment.root / f"bench-{index}.log"
-        self._arguments = ["--kind", kind, "--index", str(index)]
-        self._arguments += ["--may-be-slow"] if slow else []
         self.port = 0
+        self._log, self._command = log, command
 
     def __enter__(self) -> Self:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "tests.bench.serving"),
-                    *(str(self._config), *self._arguments),
-                ],
+                [sys.executable, "-m", *self._command],
                 env=variables(self.environment),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -111,8 +96,37 @@ class BenchServer:
 
     @property
     def pid(self) -> int:
-        """The server's process."""
+        """The process."""
         return self._process.pid
+
+    def cpu_s(self) -> float:
+        """Give the CPU time of all its threads so far, in seconds."""
+        return cpu_s(self.pid)
+
+    def _heard(self) -> dict[str, Any]:
+        line = self._process.stdout.readline()
+        if not line:
+            raise BenchFailed(f"{self._command[0]} ended: {_last(self._log)}")
+        return json.loads(line)
+
+
+class BenchServer(BenchChild):
+    """A server of `tests.bench.serving`, for the length of a `with` block."""
+
+    def __init__(
+        self,
+        environment: Environment,
+        *,
+        config: Path | None = None,
+        kind: str = "sync",
+        index: int = 0,
+        slow: bool = False,
+    ) -> None:
+        arguments = ["--kind", kind, "--index", str(index), *(["--may-be-slow"] if slow else [])]
+        log = environment.root / f"bench-{index}.log"
+        command = ("tests.bench.serving", str(config or environment.config), *arguments)
+        super().__init__(environment, log, *command)
+        self.kind = kind
 
     def ask(self, **settings: float) -> dict[str, Any]:
         """Hear what the server counts. `hsm_s` sets what a call into the token takes longer."""
@@ -120,20 +134,10 @@ class BenchServer:
         self._process.stdin.flush()
         return self._heard()
 
-    def cpu_s(self) -> float:
-        """Give the CPU time of all threads of the server so far, in seconds."""
-        return cpu_s(self.pid)
-
     def confine(self, cores: Collection[int]) -> None:
         """Let the server run on some cores only."""
         for task in Path(f"/proc/{self.pid}/task").iterdir():
             os.sched_setaffinity(int(task.name), cores)
-
-    def _heard(self) -> dict[str, Any]:
-        line = self._process.stdout.readline()
-        if not line:
-            raise BenchFailed(f"the server ended: {_last(self._log)}")
-        return json.loads(line)
 
 
 def cpu_s(pid: int) -> float:

@@ -6,14 +6,10 @@ PINs that were sealed before, and makes SetPin alone.
 
 import asyncio
 import json
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import grpc
@@ -21,12 +17,12 @@ import grpc
 from pinvault.client import writing
 from pinvault.client.vault import Vault
 from pinvault.development import edge as development
-from pinvault.development.child import START_TIMEOUT_S, STOP_TIMEOUT_S
+from pinvault.development.child import START_TIMEOUT_S
 from pinvault.development.environment import Environment
 from pinvault.v1 import card_pin_pb2 as pb
 from tests.bench import messages
 from tests.bench.cards import PROGRAM, PROGRAM_HEAD, UNBOUNDED, client
-from tests.bench.child import BenchFailed, BenchServer, cpu_s, variables
+from tests.bench.child import BenchChild, BenchFailed, BenchServer
 from tests.bench.edge_serving import CALL, EMPTY
 from tests.bench.report import Column, Rounds, Row, Table
 
@@ -50,57 +46,32 @@ class Measured:
     rate: float
 
 
-class BenchEdge:
+class BenchEdge(BenchChild):
     """An edge of `tests.bench.edge_serving` before a server, for the length of a `with` block."""
 
     def __init__(self, server: BenchServer) -> None:
-        self.server = server
         environment = server.environment
         config = development.write(environment, server_port=0, ports=development.Ports())
         head = 'kind = "connectfi"\n'
         config.write_text(config.read_text().replace(head, head + UNREACHED))
-        self._command = [sys.executable, "-m", "tests.bench.edge_serving", str(config)]
-        self.port = 0
+        log = environment.root / "edge" / "bench.log"
+        command = ("tests.bench.edge_serving", str(config), str(server.port))
+        super().__init__(environment, log, *command)
+        self.server = server
 
     def __enter__(self) -> Self:
-        with (self.server.environment.root / "edge" / "bench.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [*self._command, str(self.server.port)],
-                env=variables(self.server.environment),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
-        line = self._process.stdout.readline()
-        if not line:
-            raise BenchFailed(f"the edge ended: {Path(log.name).read_text()[-500:]}")
-        self.port = json.loads(line)["port"]
+        super().__enter__()
         self._wait()
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._process.stdin.close()
-        try:
-            self._process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process.stdout.close()
 
     def measure(self, path: str, bodies: Sequence[bytes], *, under_way: int) -> Measured:
         """Make each request once."""
         requests = [_request(path, body) for body in bodies]
-        edge, server = cpu_s(self._process.pid), self.server.cpu_s()
+        edge, server = self.cpu_s(), self.server.cpu_s()
         began = time.monotonic()
         asyncio.run(_ask_all(self.port, requests, under_way))
         seconds = time.monotonic() - began
-        edge, server = cpu_s(self._process.pid) - edge, self.server.cpu_s() - server
+        edge, server = self.cpu_s() - edge, self.server.cpu_s() - server
         count = len(requests)
         return Measured(edge / count * 1e6, server / count * 1e6, count / seconds)
 
