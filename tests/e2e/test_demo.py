@@ -1,10 +1,7 @@
 """The demonstration does the main job twice, with different ciphertext, and prints no PIN."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +11,7 @@ from hsm.vocabulary import Algorithm, Origin
 from pinvault.config import load
 from pinvault.development.environment import Environment
 from pinvault.store import Store
+from tests.support.running import demo
 
 FIELD = re.compile("[0-9a-f]{512}")
 SAMPLE = {
@@ -24,17 +22,6 @@ SAMPLE = {
     "accountType": "20",
     "cvv2": "123",
 }
-
-
-def demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pinvault.development", "demo", *arguments],
-        env={**os.environ, "PINVAULT_DEV_DIR": str(folder)},
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")

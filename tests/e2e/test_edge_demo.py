@@ -19,6 +19,7 @@ from rich.console import Console
 from pinvault.development.curl import CurlFailed, Request, ask
 from pinvault.development.edge_demo import Told, is_like, tell, tell_end
 from pinvault.development.samples import vendor
+from tests.support.running import demo
 
 ASSETS = Path(__file__).parents[1] / "assets" / "edge"
 PIN = re.compile(r"(?<![0-9A-Za-z])(1234|5678|7777)(?![0-9A-Za-z])")
@@ -40,17 +41,6 @@ METHODS = {
 REVEALED = {"pin": "5678"}
 
 
-def demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pinvault.development", "demo", "--edge", *arguments],
-        env={**os.environ, "PINVAULT_DEV_DIR": str(folder)},
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("edge-demo")
@@ -58,7 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def told(folder: Path) -> list[dict[str, Any]]:
-    done = demo(folder, "--json")
+    done = demo(folder, "--edge", "--json")
     assert done.returncode == 0, (done.stdout, done.stderr)
     found: list[dict[str, Any]] = json.loads(done.stdout)
     return found

@@ -121,3 +121,15 @@ def encrypts(vault: Vault, source: PinBlock) -> bool:
         return vault.encrypt_pin(source, to=TARGET).pin_block is not None
     except PinvaultError:
         return False
+
+
+def demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `./dev demo` on an environment in a folder."""
+    return subprocess.run(
+        [sys.executable, "-m", "pinvault.development", "demo", *arguments],
+        env={**os.environ, "PINVAULT_DEV_DIR": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
